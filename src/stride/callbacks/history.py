@@ -1,0 +1,61 @@
+"""What each validation saw: the raw material of the record and the card."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from pytorch_lightning import Callback, LightningModule, Trainer
+from torch import Tensor
+
+from stride.callbacks.steps import loss_of
+
+
+@dataclass(frozen=True)
+class Point:
+    """One validation: after `step` optimizer steps, with the mean training loss since the one before."""
+
+    step: int
+    epoch: int
+    train_loss: float | None
+    scores: dict[str, float]
+
+
+class History(Callback):
+    """Keeps a Point for every validation, and picks the best by the score.
+
+    Args:
+        score: name of the metric that decides.
+        mode: `min` or `max`.
+    """
+
+    def __init__(self, score: str, mode: str) -> None:
+        self.score, self.mode = score, mode
+        self.points: list[Point] = []
+        self._sum: Tensor | float = 0.0
+        self._count = 0
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        self._sum = self._sum + loss_of(outputs)
+        self._count += 1
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if trainer.sanity_checking or trainer.state.fn != "fit":
+            return
+        total = torch.as_tensor([float(self._sum), float(self._count)], device=pl_module.device)
+        total = trainer.strategy.reduce(total, reduce_op="sum")
+        assert isinstance(total, Tensor)
+        train_loss = float(total[0] / total[1]) if total[1] else None
+        scores = {name: float(value) for name, value in trainer.callback_metrics.items()}
+        self.points.append(Point(trainer.global_step, trainer.current_epoch, train_loss, scores))
+        self._sum, self._count = 0.0, 0
+
+    @property
+    def best(self) -> Point | None:
+        """The point with the best score, or None before the first."""
+        scored = [point for point in self.points if self.score in point.scores]
+        if not scored:
+            return None
+        pick = min if self.mode == "min" else max
+        return pick(scored, key=lambda point: point.scores[self.score])

@@ -1,0 +1,25 @@
+"""What callbacks ask about an optimizer step: is it one to log, and what was its loss."""
+
+from typing import Any
+
+from pytorch_lightning import Trainer
+from torch import Tensor
+
+
+def is_due(trainer: Trainer, step: int) -> bool:
+    """Whether optimizer step `step` (from 0) is the first or a multiple of `log_every_n_steps`."""
+    every: int = trainer.log_every_n_steps  # pyrefly: ignore[missing-attribute]  set by a connector
+    return every > 0 and (step == 0 or (step + 1) % every == 0)
+
+
+def just_stepped(trainer: Trainer) -> int | None:
+    """The optimizer step (from 0) that the batch which just ended made; None if it only accumulated."""
+    loop = trainer.fit_loop.epoch_loop
+    made = (loop.batch_idx + 1) % trainer.accumulate_grad_batches == 0 or loop.batch_progress.is_last_batch
+    return trainer.global_step - 1 if made and trainer.global_step else None
+
+
+def loss_of(outputs: Any) -> Tensor | float:
+    """The detached loss of `on_train_batch_end`'s outputs; 0 where training_step returned none."""
+    loss = outputs.get("loss") if isinstance(outputs, dict) else outputs
+    return loss.detach() if isinstance(loss, Tensor) else 0.0

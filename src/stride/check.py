@@ -1,0 +1,363 @@
+"""Rules on a composed config; torch-free. Collects every fault and raises nothing.
+
+A rule about one value is a row of RANGES; a rule that belongs to a law of the LR stands in that law, and is asked
+here by building the law.
+"""
+
+import functools
+import math
+import os
+import re
+import sys
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from stride.errors import Fault, nearest, one_line
+from stride.lr import ramp, schedule
+from stride.lr.duration import Duration, Horizon, bind
+from stride.signature import NoSuchTarget, signature
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+
+@dataclass(frozen=True)
+class Range:
+    """Numbers from `low` to `high`; `above` leaves `low` itself out, `integer` all but whole numbers.
+
+    `also` are further values that mean something of their own (-1: no limit).
+    """
+
+    low: float = -math.inf
+    high: float = math.inf
+    above: bool = False
+    below: bool = False
+    integer: bool = False
+    also: tuple[float, ...] = ()
+
+    def holds(self, value: object) -> bool:
+        if value in self.also:
+            return True
+        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+            return False
+        if self.integer and value != int(value):
+            return False
+        low = value > self.low if self.above else value >= self.low
+        return low and (value < self.high if self.below else value <= self.high)
+
+    def __str__(self) -> str:
+        kind = "an integer" if self.integer else "a finite number"
+        low = f" {'>' if self.above else '>='} {self.low:g}" if self.low > -math.inf else ""
+        high = f" {'<' if self.below else '<='} {self.high:g}" if self.high < math.inf else ""
+        also = f", or {' or '.join(f'{value:g}' for value in self.also)}" if self.also else ""
+        return f"must be {kind}{low}{' and' if low and high else ''}{high}{also}"
+
+
+POSITIVE, NON_NEGATIVE, FRACTION = Range(0, above=True), Range(0), Range(0, 1, below=True)
+COUNT = Range(1, integer=True)
+
+# Which numbers a key takes. A null is left to whoever reads it. Keys that a config does not have are passed over.
+RANGES: dict[str, Range] = {
+    "seed": Range(0, 2**32 - 1, integer=True),
+    "optimizer.lr": POSITIVE,
+    "optimizer.weight_decay": NON_NEGATIVE,
+    "optimizer.momentum": FRACTION,
+    "optimizer.eps": NON_NEGATIVE,
+    "optimizer.alpha": FRACTION,
+    "optimizer.rho": FRACTION,
+    "optimizer.lr_decay": NON_NEGATIVE,
+    "optimizer.betas.0": FRACTION,
+    "optimizer.betas.1": FRACTION,
+    "model.dropout": FRACTION,
+    "objective.loss.label_smoothing": FRACTION,
+    "datamodule.batch_size": COUNT,
+    "datamodule.eval_batch_size": COUNT,
+    "datamodule.num_workers": Range(0, integer=True),
+    "datamodule.context": COUNT,
+    "datamodule.max_bytes": COUNT,
+    "datamodule.val_fraction": Range(0, 1, above=True, below=True),
+    "datamodule.test_fraction": Range(0, 1, above=True, below=True),
+    "datamodule.split_seed": Range(0, 2**32 - 1, integer=True),
+    "trainer.max_epochs": Range(1, integer=True, also=(-1,)),
+    "trainer.max_steps": Range(1, integer=True, also=(-1,)),
+    "trainer.num_nodes": COUNT,
+    "trainer.accumulate_grad_batches": COUNT,
+    "trainer.gradient_clip_val": POSITIVE,
+    "trainer.check_val_every_n_epoch": COUNT,
+    "trainer.log_every_n_steps": COUNT,
+    "trainer.limit_train_batches": NON_NEGATIVE,
+    "trainer.limit_val_batches": NON_NEGATIVE,
+    "trainer.limit_test_batches": NON_NEGATIVE,
+    "trainer.num_sanity_val_steps": Range(0, integer=True, also=(-1,)),
+    "callbacks.early_stopping.min_delta": NON_NEGATIVE,
+    "callbacks.progress.refresh_rate": COUNT,
+    "lr_finder.min_lr": POSITIVE,
+    "lr_finder.max_lr": POSITIVE,
+    "lr_finder.steps": COUNT,
+    "lr_finder.orders": COUNT,
+}
+
+PRECISIONS = ("32-true", "16-mixed", "bf16-mixed", "16-true", "bf16-true", "64-true")
+STRATEGIES = ("auto", "ddp", "fsdp", "ddp_find_unused_parameters_true", "ddp_spawn", "deepspeed")
+ACCELERATORS = ("auto", "cpu", "gpu", "cuda", "mps", "tpu", "hpu")
+RUN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
+PATHS = ("path", "dir", "data_dir", "root", "file", "folder")
+
+
+def faults(cfg: "DictConfig", typed: Collection[str] = ()) -> list[Fault]:
+    """Every fault of a composed config; `typed` are the keys of the line that composed it."""
+    from omegaconf import OmegaConf
+    from omegaconf.errors import InterpolationResolutionError, OmegaConfBaseException
+
+    missing = [
+        Fault(key, "is required", "it has no default", f"{key}=...") for key in sorted(OmegaConf.missing_keys(cfg))
+    ]
+    if missing:
+        return missing
+    try:
+        plain: Any = OmegaConf.to_container(cfg, resolve=True)
+    except RecursionError:
+        return [Fault("config", "its ${...} go round in a circle")]
+    except (InterpolationResolutionError, OmegaConfBaseException) as error:
+        key = getattr(error, "full_key", None) or "config"
+        return [Fault(str(key), _interpolation(error, cfg))]
+    return [
+        *_ranges(plain),
+        *_signatures(plain),
+        *_front_page(plain),
+        *_trainer(plain),
+        *_durations(plain, typed),
+        *_score(plain),
+        *_files(plain),
+    ]
+
+
+def _interpolation(error: Exception, cfg: "DictConfig") -> str:
+    found = re.search(r"'([^']+)' not found", str(error))
+    if not found:
+        return one_line(error)
+    flat = list(_flat(cfg))
+    hint = nearest(found[1], flat) or nearest(found[1], [key.rpartition(".")[2] for key in flat])
+    hint = next((key for key in flat if key == hint or key.endswith(f".{hint}")), None)
+    return f"${{{found[1]}}} is not there" + (f"; did you mean ${{{hint}}}?" if hint else "")
+
+
+def _flat(node: Any, prefix: str = "") -> Iterator[str]:
+    from omegaconf import DictConfig
+
+    for key, value in node.items_ex(resolve=False) if isinstance(node, DictConfig) else ():
+        yield f"{prefix}{key}"
+        yield from _flat(value, f"{prefix}{key}.")
+
+
+def _get(plain: Any, key: str) -> Any:
+    for part in key.split("."):
+        if isinstance(plain, list) and part.isdigit() and int(part) < len(plain):
+            plain = plain[int(part)]
+        elif isinstance(plain, dict):
+            plain = plain.get(part)
+        else:
+            return None
+    return plain
+
+
+def _ranges(plain: Any) -> Iterator[Fault]:
+    for key, allowed in RANGES.items():
+        value = _get(plain, key)
+        if value is not None and not allowed.holds(value):
+            yield Fault(key, str(allowed), f"got {value}")
+    if _get(plain, "optimizer.lr") is None:
+        yield Fault("optimizer.lr", "may not be null", str(RANGES["optimizer.lr"]), "optimizer.lr=0.001")
+
+
+def _signatures(node: Any, where: str = "") -> Iterator[Fault]:
+    """Arguments that a target does not take, in every node of the config."""
+    if isinstance(node, list):
+        for index, item in enumerate(node):
+            yield from _signatures(item, f"{where}{index}.")
+    if not isinstance(node, dict):
+        return
+    target = node.get("_target_")
+    if isinstance(target, str):
+        yield from _arguments(node, target, where)
+    for key, value in node.items():
+        yield from _signatures(value, f"{where}{key}.")
+
+
+def _arguments(node: dict[str, Any], target: str, where: str) -> Iterator[Fault]:
+    try:
+        takes = signature(target)
+    except NoSuchTarget as error:
+        name, module = target.rpartition(".")[2], target.rpartition(".")[0]
+        hint = nearest(name, error.names)
+        law = f"did you mean `{module}.{hint}`?" if hint else f"is {target.partition('.')[0]!r} installed?"
+        yield Fault(f"{where}_target_", f"there is no {target}", law)
+        return
+    if takes is None or takes.open:
+        return
+    for key in node:
+        if not key.startswith("_") and key not in takes.arguments:
+            hint = nearest(key, takes.arguments)
+            law = f"did you mean `{where}{hint}`?" if hint else f"it takes {', '.join(takes.arguments)}"
+            yield Fault(f"{where}{key}", f"{target} takes no such argument", law)
+
+
+def _front_page(plain: dict[str, Any]) -> Iterator[Fault]:
+    name = plain.get("name")
+    if name is not None and not RUN_NAME.fullmatch(str(name)):
+        law = "letters, digits, `.`, `_` and `-`, at most 80, beginning with a letter or digit"
+        yield Fault(
+            "name",
+            f"{str(name)!r} is no name for a folder",
+            law,
+            f"name={re.sub(r'[^A-Za-z0-9._-]+', '-', str(name)).strip('-.') or 'my_run'}",
+        )
+    if plain.get("predictions") not in ("csv", "npz"):
+        yield Fault("predictions", f"no format {plain.get('predictions')!r}", "formats: csv, npz", "predictions=csv")
+
+
+def _trainer(plain: dict[str, Any]) -> Iterator[Fault]:
+    trainer = plain["trainer"]
+    for key, known in (("precision", PRECISIONS), ("strategy", STRATEGIES), ("accelerator", ACCELERATORS)):
+        value = trainer.get(key)
+        if isinstance(value, str) and value not in known:
+            hint = nearest(value, known) or known[0]
+            yield Fault(f"trainer.{key}", f"no {key} {value!r}", f"known: {', '.join(known)}", f"trainer.{key}={hint}")
+    devices = trainer.get("devices")
+    if not (
+        devices == "auto" or isinstance(devices, list) or (isinstance(devices, int) and (devices >= 1 or devices == -1))
+    ):
+        yield Fault(
+            "trainer.devices",
+            f"{devices!r} is no number of devices",
+            "auto, or an integer >= 1",
+            "trainer.devices=1",
+        )
+    if trainer.get("max_epochs") == -1 and trainer.get("max_steps") == -1:
+        law = (
+            "max_time is a stop, never the schedule's horizon"
+            if trainer.get("max_time")
+            else "the schedule has to know the run's length"
+        )
+        yield Fault("trainer.max_steps", "the run has no length", law, "trainer.max_steps=1000")
+    accelerator = trainer.get("accelerator")
+    if accelerator in ("gpu", "cuda", "mps"):
+        visible = gpus()
+        wanted = devices if isinstance(devices, int) and devices > 0 else 1
+        if visible < wanted:
+            yield Fault(
+                "trainer.accelerator",
+                f"{wanted} {accelerator} asked for, {visible} visible",
+                "",
+                "trainer.accelerator=cpu trainer.devices=1",
+            )
+
+
+@functools.cache
+def gpus() -> int:
+    """How many GPUs this machine shows, without importing torch: device files, less what CUDA_VISIBLE_DEVICES hides."""
+    if sys.platform == "darwin":
+        return 1
+    if sys.platform == "win32" or Path("/dev/dxg").exists():
+        return sys.maxsize  # no device files to count there; torch has the last word
+    files = sum(bool(re.fullmatch(r"nvidia\d+", path.name)) for path in Path("/dev").iterdir())
+    files = files or len(list(Path("/sys/class/kfd/kfd/topology/nodes").glob("[1-9]*")))
+    shown = os.environ.get("CUDA_VISIBLE_DEVICES")
+    return (
+        files
+        if shown is None
+        else min(files, len([part for part in shown.split(",") if part.strip() not in ("", "-1")]))
+    )
+
+
+def _durations(plain: dict[str, Any], typed: Collection[str]) -> Iterator[Fault]:
+    """The laws of the LR, built for a run of this length as far as it is known."""
+    run = _horizon(plain["trainer"])
+    law = str(plain["scheduler"].get("_target_", "")).rpartition(".")[2]
+    for key, room in (("scheduler", schedule), ("warmup", ramp)):
+        node = plain.get(key) or {}
+        target = str(node.get("_target_", ""))
+        factory = getattr(room, target.rpartition(".")[2], None) if target.startswith(room.__name__) else None
+        if factory is None:
+            continue
+        try:
+            bind(factory, {name: value for name, value in node.items() if not name.startswith("_")}, run)
+        except ValueError as error:
+            argument = re.match(r"(\w+)[=\[]", str(error))
+            yield Fault(f"{key}.{argument[1]}" if argument and argument[1] in node else key, one_line(error))
+        except TypeError:
+            pass  # a wrong argument, which _signatures names
+    if plain.get("warmup") and law in schedule.OWN_WARMUP:
+        why = f"scheduler={law} brings its own warm-up"
+        yield Fault(
+            "warmup" if "warmup" in typed else "scheduler",
+            f"{why}, and a second one would bend it",
+            "",
+            f"scheduler={law} warmup=none",
+        )
+    target = str(plain["scheduler"].get("_target_", ""))
+    if target.startswith("torch.optim.lr_scheduler.") and not target.endswith(".ReduceLROnPlateau"):
+        known = [name for name in vars(schedule) if not name.startswith("_")]
+        hint = nearest(law.removesuffix("LR").removesuffix("Annealing"), known) or "cosine"
+        yield Fault(
+            "scheduler._target_",
+            f"{target} is not driven here",
+            "laws are in stride.lr.schedule",
+            f"scheduler={hint}",
+        )
+    patience = _get(plain, "callbacks.early_stopping.patience")
+    if patience is not None:
+        try:
+            Duration.parse(patience).steps(run)
+        except ValueError as error:
+            yield Fault("callbacks.early_stopping.patience", one_line(error))
+
+
+def _horizon(trainer: dict[str, Any]) -> Horizon:
+    """A run as long as the config says; where only epochs are known, epochs too long for any typed number of steps."""
+    epochs, steps = trainer.get("max_epochs"), trainer.get("max_steps")
+    if isinstance(steps, int) and steps > 0:
+        return Horizon(steps=steps, epoch_steps=1)
+    each = 10**9
+    return Horizon(steps=each * (epochs if isinstance(epochs, int) and epochs > 0 else 1), epoch_steps=each)
+
+
+def _score(plain: dict[str, Any]) -> Iterator[Fault]:
+    objective = plain["objective"]
+    if _is_lightning_module(str(plain["model"].get("_target_", ""))):
+        return  # it logs what it likes
+    logged = ["val/loss", *(f"val/{name}" for name in objective.get("metrics") or {})]
+    readers = {"objective.score.name": _get(objective, "score.name")}
+    for name, node in (plain.get("callbacks") or {}).items():
+        if isinstance(node, dict) and node.get("monitor") is not None:
+            readers[f"callbacks.{name}.monitor"] = node["monitor"]
+    score = readers["objective.score.name"]
+    for key, name in readers.items():
+        if name not in logged and (key == "objective.score.name" or name != score):
+            hint = nearest(str(name), logged)
+            yield Fault(key, f"nothing logs {name!r}", f"logged: {', '.join(logged)}", f"{key}={hint or logged[0]}")
+    mode = _get(objective, "score.mode")
+    if mode not in ("min", "max"):
+        yield Fault("objective.score.mode", f"no mode {mode!r}", "min or max", "objective.score.mode=min")
+
+
+def _is_lightning_module(target: str) -> bool:
+    takes = None
+    try:
+        takes = signature(target)
+    except NoSuchTarget:
+        return False
+    return takes is not None and bool({"optimizer", "objective", "schedule"} & set(takes.arguments))
+
+
+def _files(plain: dict[str, Any]) -> Iterator[Fault]:
+    for key in PATHS:
+        value = _get(plain, f"datamodule.{key}")
+        if isinstance(value, str) and not Path(value).expanduser().exists():
+            yield Fault(
+                f"datamodule.{key}",
+                f"there is no {value!r}",
+                f"looked in {Path(value).expanduser().absolute().parent}",
+            )

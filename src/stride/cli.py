@@ -1,0 +1,76 @@
+"""The front of the command line: help, completion, `--cfg`, sweeps, single runs; and every refusal on one screen."""
+
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from stride import help_page, run_folder
+from stride.errors import ConfigError, Exit
+from stride.line import CONF, Line
+from stride.pipeline import checked, run
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+# Hydra answers these itself.
+HYDRA_FLAGS = ("--shell-completion", "-sc", "--info", "-i", "--version", "--hydra-help")
+
+
+def main(words: Sequence[str]) -> int:
+    """What `python train.py WORDS` does; returns the exit code."""
+    try:
+        return _main(list(words))
+    except ConfigError as error:
+        fault, code = str(error), Exit.BAD_INPUT
+    except run_folder.StorageError as error:
+        fault, code = f"error: output_root: {error}", Exit.STORAGE
+    if os.environ.get("DEBUG") == "1":
+        traceback.print_exc()
+    if run_folder.is_first_process():
+        print(fault, file=sys.stderr)
+    return code
+
+
+def _main(words: list[str]) -> int:
+    if {"-h", "--help"} & set(words):
+        print(help_page.text(CONF))
+        return Exit.DONE
+    flags = [word for word in words if word.startswith("-")]
+    values = [word for word in words if not word.startswith("-")]
+    if {"-m", "--multirun"} & set(flags):
+        line = checked([*values, *(set(flags) - {"-m", "--multirun"})], multirun=True)
+        return _hydra(["-m", *_forced(line)])
+    if flags[:1] in (["--cfg"], ["-c"]) or flags[:1] == ["--cfg=job"]:
+        return _show_config(words, values)
+    if flags and flags[0].partition("=")[0] in HYDRA_FLAGS:
+        return _hydra(words)
+    return run(checked(words)).exit_code
+
+
+def _show_config(words: list[str], values: list[str]) -> int:
+    if "all" in values or "hydra" in values:
+        return _hydra(words)
+    from omegaconf import OmegaConf
+
+    line = checked([word for word in values if word != "job"])
+    print(OmegaConf.to_yaml(line.cfg, resolve="--resolve" in words), end="")
+    return Exit.DONE
+
+
+def _hydra(words: list[str]) -> int:
+    """Hydra's own front end: sweeps, completion and what it tells about itself."""
+    import hydra
+
+    def one_run(cfg: "DictConfig") -> None:
+        raise AssertionError(f"single runs do not come here, got {cfg}")
+
+    sys.argv[1:] = words
+    os.environ.setdefault("HYDRA_FULL_ERROR", "1")
+    return hydra.main(version_base="1.3", config_path=str(CONF), config_name="train")(one_run)() or Exit.DONE
+
+
+def _forced(line: Line) -> list[str]:
+    """The words of a checked line as Hydra takes them: arguments that no YAML names need `++` there."""
+    return [f"++{word}" if word.partition("=")[0] in line.new else word for word in line.overrides]

@@ -1,0 +1,62 @@
+"""What a curve says about the learning rate: pickers, `Curve -> Suggestion`."""
+
+import enum
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from stride.lr.curve import Curve, lag, smooth
+
+FEWEST_POINTS = 20
+SMOOTHING = 0.9
+
+
+class Found(enum.Enum):
+    """How a search ended; the value is what a person is told, and what to do next."""
+
+    FOUND = "found"
+    TOO_SHORT = "the sweep has too few points to read; raise lr_finder.steps or lr_finder.max_lr"
+    FLAT = "the loss never falls; look at the data, or widen lr_finder.min_lr and lr_finder.max_lr"
+    NEVER_TURNED = "the loss still falls at the largest LR; raise lr_finder.max_lr"
+
+
+@dataclass(frozen=True)
+class Suggestion:
+    """A learning rate, or None, and why."""
+
+    lr: float | None
+    outcome: Found
+    why: str
+
+
+def minimum(curve: Curve, *, momentum: float) -> Suggestion:
+    """The LR at the smoothed curve's minimum, with the sweep's own lag taken off.
+
+    Args:
+        curve: raw losses of one sweep.
+        momentum: of the optimizer: SGD's momentum, Adam's beta1, 0 where there is none.
+    """
+    if len(curve.lrs) < FEWEST_POINTS:
+        return Suggestion(None, Found.TOO_SHORT, f"{len(curve.lrs)} points, {FEWEST_POINTS} are needed")
+    losses = smooth(curve.losses, SMOOTHING)
+    lowest = min(range(len(losses)), key=losses.__getitem__)
+    if lowest == len(losses) - 1:
+        return Suggestion(None, Found.NEVER_TURNED, f"lowest at the last point, lr {curve.lrs[-1]:.2g}")
+    start = losses[: FEWEST_POINTS // 2]
+    noise = max(start) - min(start)
+    if losses[0] - losses[lowest] <= noise:
+        return Suggestion(None, Found.FLAT, f"it falls by {losses[0] - losses[lowest]:.2g}, its noise is {noise:.2g}")
+    late = lag(SMOOTHING, momentum)
+    lr = curve.lrs[lowest] / curve.ratio**late
+    where = f"lowest loss at {curve.lrs[lowest]:.2g}, point {lowest + 1} of {len(losses)}"
+    why = f"{where}, less the sweep's lag of {late:.1f} steps"
+    return Suggestion(lr, Found.FOUND, why)
+
+
+def together(suggestions: Sequence[Suggestion]) -> Suggestion:
+    """One suggestion from several data orders: the geometric mean of those that found something."""
+    found = [suggestion for suggestion in suggestions if suggestion.lr]
+    if len(found) * 2 < len(suggestions) or not found:
+        return next(suggestion for suggestion in suggestions if not suggestion.lr)
+    lr = math.exp(sum(math.log(suggestion.lr or 1.0) for suggestion in found) / len(found))
+    return Suggestion(lr, Found.FOUND, "; ".join(suggestion.why for suggestion in found))

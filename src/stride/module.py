@@ -1,0 +1,101 @@
+"""The LightningModule: a network, what it is trained for, and how."""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+from pytorch_lightning import LightningModule
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR
+from torchmetrics import MeanMetric
+
+from stride.horizon import horizon
+from stride.lr.duration import Horizon
+from stride.lr.schedule import Schedule
+from stride.objective import Objective
+
+
+class LitModule(LightningModule):
+    """Trains `network` for `objective`; knows no config and no task's name.
+
+    Args:
+        network: maps a batch's inputs to outputs of the shape that `objective` wants.
+        objective: loss, metrics and the one score.
+        optimizer: `optimizer(groups, lr=...)` makes the optimizer.
+        schedule: `schedule(horizon)` is the law `step -> multiplier`; None leaves the LR to the callbacks.
+        param_groups: `param_groups(network)` splits the parameters into named groups.
+        lr: base learning rate. The tune stage may write it before training; `configure_optimizers` is the only
+            place that reads it.
+
+    A batch is a pair (inputs, targets). A subclass with its own `training_step` inherits the rest.
+    """
+
+    def __init__(
+        self,
+        *,
+        network: nn.Module,
+        objective: Objective,
+        optimizer: Callable[..., Optimizer],
+        schedule: Callable[[Horizon], Schedule] | None,
+        param_groups: Callable[[nn.Module], Iterable[dict[str, Any]]],
+        lr: float,
+    ) -> None:
+        super().__init__()
+        self.network = network
+        self.objective = objective
+        self.lr = lr
+        self._make_optimizer = optimizer
+        self._schedule = schedule
+        self._param_groups = param_groups
+        self._loss = MeanMetric()  # of validation and test; weighted by batch, and over all ranks
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return self.network(inputs)
+
+    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
+        inputs, targets = batch
+        return self.objective(self(inputs), targets)
+
+    def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
+        self._evaluate(batch)
+
+    def test_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
+        self._evaluate(batch)
+
+    def predict_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> dict[str, Tensor]:
+        """Columns of a predictions file, a row a sample."""
+        return self.objective.decode(self(batch[0]))
+
+    def on_validation_epoch_end(self) -> None:
+        self._log_scores("val")
+
+    def on_test_epoch_end(self) -> None:
+        self._log_scores("test")
+
+    def configure_optimizers(self) -> Any:
+        # Under several processes rank 0 decides: it may have measured the LR, the others have not.
+        self.lr = self.trainer.strategy.broadcast(self.lr)
+        optimizer = self._make_optimizer(list(self._param_groups(self)), lr=self.lr)
+        if self._schedule is None:
+            return optimizer
+        scheduler = LambdaLR(optimizer, self._schedule(horizon(self.trainer)))
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def _evaluate(self, batch: tuple[Tensor, Tensor]) -> None:
+        inputs, targets = batch
+        outputs = self(inputs)
+        self._loss.update(self.objective(outputs, targets), weight=len(inputs))
+        for metric in self.objective.metrics.values():
+            metric.update(outputs, targets)
+
+    def _log_scores(self, stage: str) -> None:
+        # compute() already reduces over ranks, so logging does not.
+        for name, metric in {"loss": self._loss, **self.objective.metrics}.items():
+            self.log(
+                f"{stage}/{name}",
+                metric.compute().to(torch.float32),
+                prog_bar=stage == "val",
+                rank_zero_only=False,
+            )
+            metric.reset()

@@ -1,0 +1,220 @@
+"""The corridor: line -> compose -> check -> build -> tune -> fit -> test -> report."""
+
+import logging
+import os
+import shlex
+import shutil
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from stride import build, check, run_folder
+from stride.errors import ConfigError, Diverged, Exit, Fault, one_line
+from stride.line import FROM_RUN, ROOT, Line, each_trial, read
+from stride.logs import log_file
+from stride.rebuild import checkpoint_of
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+    from pytorch_lightning import Trainer
+
+    from stride.report.record import Record
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a run came to: its folder, the content of its run.json, and the process's exit code."""
+
+    folder: Path
+    record: dict[str, Any]
+    exit_code: int = Exit.DONE
+
+    @property
+    def status(self) -> str:
+        return self.record["status"]
+
+    @property
+    def score(self) -> float | None:
+        """The number that a sweep optimises, at its best."""
+        return self.record["score"]["value"]
+
+
+def checked(words: Sequence[str], *, multirun: bool = False) -> Line:
+    """Read and check a line. Raises ConfigError with every fault in it; imports no torch, makes no folder."""
+    line, faults = read(list(words), multirun=multirun)
+    extra = os.environ.get("STRIDE_ALLOW_TARGETS", "")
+    for cfg in each_trial(line):
+        found = [*build.refused_targets(cfg, ROOT / "src", extra), *check.faults(cfg, line.typed)]
+        known = {fault.where for fault in faults}
+        faults += [fault for fault in found if fault.where not in known]
+    if faults:
+        raise ConfigError(*faults)
+    return line
+
+
+def run(line: Line) -> Outcome:
+    """Run one checked line to its end.
+
+    Raises ConfigError for what only the objects themselves can refuse; the folder is removed then.
+    """
+    folder, first = run_folder.make(line.cfg, ROOT), run_folder.is_first_process()
+    record = _start(line, folder if first else None)
+    stage = _evaluate if line.cfg.task in FROM_RUN else _train
+    try:
+        with log_file(folder / "train.log" if first else None):
+            return stage(line, folder, record)
+    except ConfigError:
+        if first:
+            shutil.rmtree(folder, ignore_errors=True)
+        raise
+    except BaseException as error:
+        ctrl_c = isinstance(error, KeyboardInterrupt | SystemExit)
+        record.update(status="interrupted" if ctrl_c else "failed")
+        raise
+    finally:
+        run_folder.forget()
+
+
+def _train(line: Line, folder: Path, record: "Record") -> Outcome:
+    from stride.report import report
+
+    cfg = line.cfg
+    lr = cfg.optimizer.lr
+    if cfg.lr_finder and run_folder.is_first_process():
+        with _timed(record, "tune"):
+            lr = _tune(cfg, folder, record)
+        if cfg.task == "tune":
+            record.update(status="finished")
+            report.print_finding(folder, record.data, line.overrides)
+            return Outcome(folder, record.data)
+    with _timed(record, "setup"):
+        parts = build.run(cfg, folder, lr)
+        record.save_config(cfg)
+    record.update(lr={"used": lr}, device=_device(parts.trainer))
+    with _timed(record, "fit"):
+        status, reason, code = _fit(parts)
+    scores: dict[str, float] = {}
+    best = _best_checkpoint(folder)
+    if cfg.test and status in ("finished", "stopped_early"):
+        with _timed(record, "test"):
+            parts.trainer.test(parts.module, parts.datamodule, ckpt_path=best, verbose=False, weights_only=True)
+            scores = {name: float(value) for name, value in parts.trainer.callback_metrics.items()}
+    record.update(best_checkpoint=os.path.relpath(best, folder) if best else None)
+    report.finish(record, parts.trainer, parts.history, status=status, reason=reason, tested=scores, cfg=cfg)
+    return Outcome(folder, record.data, code)
+
+
+def _tune(cfg: "DictConfig", folder: Path, record: "Record") -> float:
+    """The tune stage: the one writer of the learning rate."""
+    from stride.report.plots import draw_finding
+
+    finder = build.finder(cfg)
+    finding = finder(lambda order, scratch: build.range_test(cfg, scratch, order, finder.steps))
+    finding.save(folder / "lr_finder")
+    asked, found = cfg.optimizer.lr, finding.suggestion.lr
+    draw_finding(finding.curves, found, asked, folder / "lr_finder" / "curve.png")
+    outcome = finding.suggestion.outcome
+    why = finding.suggestion.why if found else f"{outcome.value} ({finding.suggestion.why}); kept the asked LR"
+    record.update(lr={"found": found, "why": why})
+    return found or asked
+
+
+def _fit(parts: build.Run) -> tuple[str, str, int]:
+    """Train. Returns the run's status, the reason it gave, and the exit code."""
+    from pytorch_lightning.callbacks import EarlyStopping
+    from pytorch_lightning.utilities.exceptions import MisconfigurationException
+
+    trainer = parts.trainer
+    try:
+        trainer.fit(parts.module, datamodule=parts.datamodule, weights_only=True)
+    except Diverged as error:
+        return "diverged", str(error), Exit.DIVERGED
+    except MisconfigurationException as error:
+        raise ConfigError(Fault("trainer", one_line(error))) from error
+    except (KeyboardInterrupt, SystemExit):
+        code = Exit.TERMINATED if trainer.received_sigterm else Exit.INTERRUPTED
+        return "interrupted", f"at step {trainer.global_step}", code
+    except ConfigError:
+        raise
+    except Exception:
+        logging.getLogger("stride").exception("failed at step %d", trainer.global_step)
+        raise
+    for callback in trainer.early_stopping_callbacks:
+        if isinstance(callback, EarlyStopping) and callback.stopped_epoch:
+            return "stopped_early", callback.stopping_reason_message or "no improvement", Exit.DONE
+    return "finished", "", Exit.DONE
+
+
+def _evaluate(line: Line, folder: Path, record: "Record") -> Outcome:
+    """task=test, validate, predict: the run's own config and weights, its record untouched."""
+    from stride.report import report
+    from stride.report.predictions import write_predictions
+
+    cfg = line.cfg
+    source = Path(cfg.run)
+    cfg.callbacks = {"progress": (cfg.get("callbacks") or {}).get("progress")}
+    cfg.logger = {}
+    with _timed(record, "setup"):
+        parts = build.run(cfg, folder, cfg.optimizer.lr)
+        record.save_config(cfg)
+    record.update(device=_device(parts.trainer))
+    weights = checkpoint_of(source)
+    with _timed(record, "test"):
+        if cfg.task == "predict":
+            batches = parts.trainer.predict(
+                parts.module, datamodule=parts.datamodule, ckpt_path=weights, weights_only=True
+            )
+            rows = write_predictions(batches or [], folder / f"predictions.{cfg.predictions}")
+        else:
+            task = parts.trainer.test if cfg.task == "test" else parts.trainer.validate
+            task(parts.module, datamodule=parts.datamodule, ckpt_path=weights, verbose=False, weights_only=True)
+            rows = None
+    scores = {name: float(value) for name, value in parts.trainer.callback_metrics.items()}
+    record.update(status="finished", scores=scores, best_checkpoint=os.path.relpath(weights, folder))
+    if parts.trainer.is_global_zero:
+        report.print_evaluation(folder, record.data, rows)
+    return Outcome(folder, record.data)
+
+
+# --- small parts -----------------------------------------------------------------------------------------------
+
+
+def _start(line: Line, folder: Path | None) -> "Record":
+    from stride.report import record
+
+    cfg = line.cfg
+    score = {"name": cfg.objective.score.name, "mode": cfg.objective.score.mode}
+    command = shlex.join(["python", "train.py", *line.overrides])
+    return record.start(
+        folder,
+        task=cfg.task,
+        command=command,
+        overrides=line.overrides,
+        seed=cfg.seed,
+        lr=cfg.optimizer.lr,
+        score=score,
+    )
+
+
+def _device(trainer: "Trainer") -> str:
+    import torch
+
+    device = trainer.strategy.root_device
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+    return name if trainer.world_size == 1 else f"{trainer.world_size} x {name}"
+
+
+def _best_checkpoint(folder: Path) -> Path | None:
+    """The checkpoint to test: the best, else the last; None tests the weights as they are."""
+    found = [folder / "checkpoints" / name for name in ("best.ckpt", "last.ckpt")]
+    return next((path for path in found if path.is_file()), None)
+
+
+@contextmanager
+def _timed(record: "Record", stage: str) -> Iterator[None]:
+    started = time.perf_counter()
+    yield
+    record.update(seconds={stage: round(time.perf_counter() - started, 3)})

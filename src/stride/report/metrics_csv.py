@@ -1,0 +1,75 @@
+"""metrics.csv: a row for each step that logged something, a column for each metric."""
+
+import csv
+from argparse import Namespace
+from pathlib import Path
+from typing import Any
+
+from pytorch_lightning.loggers.logger import Logger
+from pytorch_lightning.utilities import rank_zero_only
+
+
+class MetricsCSV(Logger):
+    """Appends to metrics.csv, and never deletes it as Lightning's CSVLogger does when a folder is used again.
+
+    What is logged for one step in several calls becomes one row. A metric that is first seen late widens the
+    table: the file is written anew, once for each new column.
+
+    Args:
+        save_dir: the folder of metrics.csv.
+    """
+
+    def __init__(self, save_dir: str) -> None:
+        super().__init__()
+        self._path = Path(save_dir) / "metrics.csv"
+        self._columns = ["step"]
+        self._row: dict[str, float] = {}
+
+    @property
+    def name(self) -> str:
+        return ""
+
+    @property
+    def version(self) -> str:
+        return ""
+
+    @property
+    def save_dir(self) -> str:
+        return str(self._path.parent)
+
+    @rank_zero_only
+    def log_hyperparams(self, params: dict[str, Any] | Namespace, *args: Any, **kwargs: Any) -> None:
+        """Hyper-parameters stand in config.yaml; the table holds only what was measured."""
+
+    @rank_zero_only
+    def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
+        if self._row and self._row["step"] != step:
+            self.save()
+        self._row |= {"step": step if step is not None else 0, **metrics}
+
+    @rank_zero_only
+    def save(self) -> None:
+        if not self._row:
+            return
+        new = [name for name in self._row if name not in self._columns]
+        if new or not self._path.exists():
+            self._columns += new
+            rows = list(_read(self._path))
+            with self._path.open("w", newline="", encoding="utf-8") as file:
+                writer = csv.DictWriter(file, self._columns)
+                writer.writeheader()
+                writer.writerows(rows)
+        with self._path.open("a", newline="", encoding="utf-8") as file:
+            csv.DictWriter(file, self._columns).writerow(self._row)
+        self._row = {}
+
+    @rank_zero_only
+    def finalize(self, status: str) -> None:
+        self.save()
+
+
+def _read(path: Path) -> list[dict[str, str]]:
+    if not path.exists():
+        return []
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))

@@ -1,0 +1,85 @@
+"""Pictures. Only these functions pay for matplotlib."""
+
+import csv
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from stride.lr.curve import Curve
+
+INK, BLUE, ORANGE, GREEN = "#30363d", "#0969da", "#d4580a", "#1a7f37"
+
+
+def draw_run(folder: Path) -> Path:
+    """curves.png: losses over the steps, and below them the LR that was applied. Returns its path."""
+    losses = _columns(folder / "metrics.csv", ("train/loss", "val/loss"))
+    applied = _columns(folder / "lr_trace.csv", None)
+    figure, (above, below) = _axes(2, (7.2, 4.6), (2, 1))
+    for (name, (steps, values)), colour in zip(losses.items(), (BLUE, ORANGE), strict=False):
+        above.plot(steps, values, color=colour, lw=1.6, marker="." if name.startswith("val") else "", label=name)
+    if all(value > 0 for _, values in losses.values() for value in values):
+        above.set_yscale("log")
+    above.set_ylabel("loss")
+    above.legend(frameon=False)
+    for (name, (steps, values)), colour in zip(applied.items(), (GREEN, BLUE, ORANGE, INK) * 8, strict=False):
+        below.plot(steps, values, color=colour, lw=1.6, label=f"lr/{name}")
+    below.set(ylabel="LR applied", xlabel="optimizer step")
+    below.set_ylim(bottom=0)
+    below.legend(frameon=False)
+    path = folder / "curves.png"
+    figure.savefig(path, dpi=144)
+    return path
+
+
+def draw_finding(curves: "Sequence[Curve]", lr: float | None, asked: float, path: Path) -> None:
+    """The range test's curves, with the LR that was suggested and the one that was asked for."""
+    from stride.lr.curve import smooth
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure, (axis,) = _axes(1, (7.2, 3.6), (1,))
+    for order, curve in enumerate(curves):
+        axis.plot(curve.lrs, curve.losses, color=BLUE, lw=0.6, alpha=0.35)
+        axis.plot(
+            curve.lrs,
+            smooth(curve.losses),
+            color=BLUE,
+            lw=1.6,
+            label="loss, smoothed" if order == 0 else None,
+        )
+    axis.axvline(asked, color=INK, ls=":", label=f"asked {asked:.3g}")
+    if lr is not None:
+        axis.axvline(lr, color=GREEN, lw=2, label=f"found {lr:.3g}")
+    starts = [curve.losses[0] for curve in curves if curve.losses]
+    lowest = min((min(smooth(curve.losses)) for curve in curves if curve.losses), default=0.0)
+    if starts:
+        axis.set_ylim(lowest - 0.1 * (max(starts) - lowest), max(starts) + 0.6 * (max(starts) - lowest) + 1e-9)
+    axis.set(xscale="log", xlabel="learning rate", ylabel="training loss")
+    axis.legend(frameon=False)
+    figure.savefig(path, dpi=144)
+
+
+def _axes(rows: int, size: tuple[float, float], heights: Sequence[float]) -> tuple[Any, Any]:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=size, layout="constrained")  # no pyplot: no global state, no display
+    axes: Any = figure.subplots(rows, 1, sharex=True, squeeze=False, height_ratios=heights)[:, 0]
+    for axis in axes:
+        axis.spines[["top", "right"]].set_visible(False)
+        axis.grid(alpha=0.25, lw=0.5)
+    return figure, axes
+
+
+def _columns(path: Path, wanted: tuple[str, ...] | None) -> dict[str, tuple[list[int], list[float]]]:
+    """Each column of a table of steps, with the steps at which it has a value."""
+    if not path.exists():
+        return {}
+    found: dict[str, tuple[list[int], list[float]]] = {}
+    with path.open(newline="", encoding="utf-8") as file:
+        for row in csv.DictReader(file):
+            for name, text in row.items():
+                if text and name != "step" and (wanted is None or name in wanted):
+                    steps, values = found.setdefault(name, ([], []))
+                    steps.append(int(row["step"]))
+                    values.append(float(text))
+    return found

@@ -1,0 +1,148 @@
+"""run.json: what a run was told, did and reached. Schema 1; written whole, beside its target, then renamed."""
+
+import json
+import math
+import os
+import platform
+import re
+import subprocess
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+SCHEMA = 1
+SECRET = re.compile(r"token|secret|password|(^|_)key$", re.IGNORECASE)
+STATUSES = ("running", "finished", "stopped_early", "diverged", "interrupted", "failed", "pruned")
+
+
+@dataclass
+class Record:
+    """The run.json of one run folder, or of none (`folder=None`: ranks other than the first)."""
+
+    folder: Path | None
+    data: dict[str, Any]
+
+    def update(self, **changes: Any) -> None:
+        """Set top-level fields, and write. Dicts are merged one level deep."""
+        for key, value in changes.items():
+            if key not in self.data:
+                raise KeyError(key)
+            old = self.data[key]
+            self.data[key] = old | value if isinstance(old, dict) and isinstance(value, dict) else value
+        if self.folder is not None:
+            write_json(self.folder / "run.json", self.data)
+
+    def save_config(self, cfg: "DictConfig") -> None:
+        """Write config.yaml: everything resolved, secrets blanked; enough to rebuild the run."""
+        from omegaconf import OmegaConf
+
+        if self.folder is not None:
+            plain = _without_secrets(OmegaConf.to_container(cfg, resolve=True))
+            (self.folder / "config.yaml").write_text(OmegaConf.to_yaml(OmegaConf.create(plain)), encoding="utf-8")
+
+
+def _without_secrets(node: Any) -> Any:
+    if isinstance(node, dict):
+        return {
+            key: "***" if value and SECRET.search(str(key)) and isinstance(value, str) else _without_secrets(value)
+            for key, value in node.items()
+        }
+    return [_without_secrets(item) for item in node] if isinstance(node, list) else node
+
+
+def start(
+    folder: Path | None,
+    *,
+    task: str,
+    command: str,
+    overrides: list[str],
+    seed: int,
+    lr: float | None,
+    score: dict[str, str],
+) -> Record:
+    """A new record with status `running`, written at once where there is a folder."""
+    data = {
+        "schema": SCHEMA,
+        "id": folder.name if folder else None,
+        "task": task,
+        "status": "running",
+        "command": command,
+        "overrides": overrides,
+        "seed": seed,
+        "lr": {
+            "asked": lr,
+            "found": None,
+            "used": None,
+            "peak": None,
+            "why": "as asked",
+            "interventions": [],
+        },
+        "steps": None,
+        "epochs": None,
+        "seconds": {"setup": None, "tune": None, "fit": None, "test": None},
+        "scores": {},
+        "last": {},
+        "score": {"name": score["name"], "mode": score["mode"], "value": None},
+        "best_checkpoint": None,
+        "resume": None,
+        "device": None,
+        "versions": versions(),
+        "git": git(),
+    }
+    record = Record(folder, data)
+    record.update()
+    return record
+
+
+def read(folder: Path) -> dict[str, Any]:
+    """The run.json below `folder`. Raises ValueError if it is not one of ours or of a later schema."""
+    path = folder / "run.json"
+    data = json.loads(path.read_text(encoding="utf-8"))
+    if not isinstance(data, dict) or not 1 <= data.get("schema", 0) <= SCHEMA:
+        raise ValueError(f"{path} is not a run.json of schema 1 to {SCHEMA}")
+    return data
+
+
+def write_json(path: Path, data: Any) -> None:
+    """Write `data` so that a reader sees the old file or the new one, never a part; NaN becomes null."""
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    text = json.dumps(_plain(data), indent=1, allow_nan=False)
+    try:
+        with beside.open("w", encoding="utf-8") as file:
+            file.write(text + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        beside.replace(path)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def versions() -> dict[str, str]:
+    names = ("stride", "torch", "pytorch-lightning", "hydra-core", "torchmetrics")
+    return {"python": platform.python_version(), **{name: version(name) for name in names}}
+
+
+def git() -> dict[str, Any]:
+    """Commit of the project and whether it had uncommitted changes; nulls outside a checkout."""
+
+    def ask(*words: str) -> str | None:
+        try:
+            done = subprocess.run(["git", *words], cwd=Path(__file__).parent, capture_output=True, text=True, timeout=5)
+        except (OSError, subprocess.TimeoutExpired):
+            return None
+        return done.stdout.strip() if done.returncode == 0 else None
+
+    status = ask("status", "--porcelain", "--untracked-files=no")
+    return {"commit": ask("rev-parse", "HEAD"), "dirty": bool(status) if status is not None else None}

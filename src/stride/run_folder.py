@@ -1,0 +1,79 @@
+"""Where a run lives: its name, its folder, and how the other processes of the same run learn of it."""
+
+import os
+import re
+import secrets
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from stride.errors import ConfigError, Exit, Fault
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+# Rank 0 makes the folder; processes that it starts find its path here.
+HANDED_DOWN = "STRIDE_RUN_DIR"
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
+
+
+class StorageError(Exception):
+    """A folder or file of the run cannot be written; the process exits with 5."""
+
+    exit_code = Exit.STORAGE
+
+
+def is_first_process() -> bool:
+    """Whether this process writes: global rank 0, also before any process group exists."""
+    ranks = ("RANK", "SLURM_PROCID", "LOCAL_RANK")
+    return int(next((os.environ[name] for name in ranks if name in os.environ), "0")) == 0
+
+
+def run_name(cfg: "DictConfig") -> str:
+    """The typed name, else the job's, else date, time and a short id. Raises ConfigError for an ambiguous job id."""
+    if cfg.name is not None:
+        return str(cfg.name)
+    if "SLURM_JOB_ID" in os.environ:
+        step = os.environ.get("SLURM_STEP_ID")
+        return "slurm-" + os.environ["SLURM_JOB_ID"] + (f".{step}" if step else "")
+    elastic = os.environ.get("TORCHELASTIC_RUN_ID")
+    if elastic == "none":
+        law = "torchrun's default id is `none`, the same for every job"
+        raise ConfigError(Fault("name", "a run under torchrun needs a name", law, "name=my_run"))
+    if elastic:
+        return f"torchrun-{elastic}"
+    return time.strftime("%Y-%m-%d_%H-%M-%S") + "-" + secrets.token_hex(2)
+
+
+def make(cfg: "DictConfig", root: Path) -> Path:
+    """The folder of this run: made by the first process, handed down to those that it starts.
+
+    Raises ConfigError where the folder is there already, StorageError where it cannot be made.
+    """
+    handed = os.environ.get(HANDED_DOWN)
+    if handed and not is_first_process():
+        return Path(handed)
+    if cfg.task in ("test", "validate", "predict"):
+        folder = _first_free(Path(cfg.run), cfg.task)
+    else:
+        folder = (root / cfg.output_root).resolve() / run_name(cfg)
+    if is_first_process():
+        try:
+            folder.mkdir(parents=True, exist_ok=False)
+        except FileExistsError:
+            law = "two runs never share a folder"
+            raise ConfigError(Fault("name", f"{folder} is there already", law, f"name={folder.name}-2")) from None
+        except OSError as error:
+            raise StorageError(f"{folder}: {error.strerror}") from error
+        os.environ[HANDED_DOWN] = str(folder)
+    return folder
+
+
+def forget() -> None:
+    """Let the next run of this process make a folder of its own."""
+    os.environ.pop(HANDED_DOWN, None)
+
+
+def _first_free(run: Path, task: str) -> Path:
+    taken = {path.name for path in run.glob(f"{task}-*")}
+    return run / next(f"{task}-{n}" for n in range(1, len(taken) + 2) if f"{task}-{n}" not in taken)
