@@ -83,7 +83,7 @@ def test_only_matrices_and_kernels_decay():
 
 
 @pytest.mark.parametrize(
-    "norm",
+    "module",
     [
         nn.BatchNorm1d(4),
         nn.BatchNorm2d(4),
@@ -95,11 +95,13 @@ def test_only_matrices_and_kernels_decay():
         nn.GroupNorm(2, 4),
         nn.LayerNorm((4, 4)),
         nn.RMSNorm((4, 4)),
+        nn.Embedding(4, 4),
+        nn.EmbeddingBag(4, 4),
     ],
-    ids=lambda norm: type(norm).__name__,
+    ids=lambda module: type(module).__name__,
 )
-def test_no_norm_decays(norm):
-    assert [group["name"] for group in no_decay(norm)] == ["no_decay"]
+def test_no_norm_and_no_embedding_decays(module):
+    assert [group["name"] for group in no_decay(module)] == ["no_decay"]
 
 
 @pytest.mark.parametrize(
@@ -115,6 +117,7 @@ def test_no_norm_decays(norm):
         ("composer", "decay"),
         ("positive", "decay"),
         ("unbiased", "decay"),
+        ("debias", "decay"),
     ],
 )
 def test_positions_and_biases_are_known_by_their_names(name, group):

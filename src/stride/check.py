@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from stride.errors import Fault, nearest, one_line
 from stride.lr import ramp, schedule
-from stride.lr.duration import Duration, Horizon, bind
+from stride.lr.duration import Duration, Horizon, LongerThanRun, bind
 from stride.signature import NoSuchTarget, signature
 
 if TYPE_CHECKING:
@@ -49,8 +49,8 @@ class Range:
 
     def __str__(self) -> str:
         kind = "an integer" if self.integer else "a finite number"
-        low = f" {'>' if self.above else '>='} {self.low:g}" if self.low > -math.inf else ""
-        high = f" {'<' if self.below else '<='} {self.high:g}" if self.high < math.inf else ""
+        low = f" {'>' if self.above else '>='} {self.low}" if self.low > -math.inf else ""
+        high = f" {'<' if self.below else '<='} {self.high}" if self.high < math.inf else ""
         also = f", or {' or '.join(f'{value:g}' for value in self.also)}" if self.also else ""
         return f"must be {kind}{low}{' and' if low and high else ''}{high}{also}"
 
@@ -67,7 +67,6 @@ RANGES: dict[str, Range] = {
     "optimizer.eps": NON_NEGATIVE,
     "optimizer.alpha": FRACTION,
     "optimizer.rho": FRACTION,
-    "optimizer.lr_decay": NON_NEGATIVE,
     "optimizer.betas.0": FRACTION,
     "optimizer.betas.1": FRACTION,
     "model.dropout": FRACTION,
@@ -100,8 +99,11 @@ RANGES: dict[str, Range] = {
 }
 
 PRECISIONS = ("32-true", "16-mixed", "bf16-mixed", "16-true", "bf16-true", "64-true")
+OTHER_PRECISIONS = {"32": "32-true", "16": "16-mixed", "fp16": "16-mixed", "bf16": "bf16-mixed", "64": "64-true"}
 STRATEGIES = ("auto", "ddp", "fsdp", "ddp_find_unused_parameters_true", "ddp_spawn", "deepspeed")
 ACCELERATORS = ("auto", "cpu", "gpu", "cuda", "mps", "tpu", "hpu")
+UNUSUAL_LR = 5.0
+STAND_IN = 10**6  # optimizer steps of a run whose length is typed in epochs
 RUN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
 PATHS = ("path", "dir", "data_dir", "root", "file", "folder")
 
@@ -111,11 +113,9 @@ def faults(cfg: "DictConfig", typed: Collection[str] = ()) -> list[Fault]:
     from omegaconf import OmegaConf
     from omegaconf.errors import InterpolationResolutionError, OmegaConfBaseException
 
-    missing = [
-        Fault(key, "is required", "it has no default", f"{key}=...") for key in sorted(OmegaConf.missing_keys(cfg))
-    ]
+    missing = [key for key, value in _flat(OmegaConf.to_container(cfg, resolve=False)) if value == "???"]
     if missing:
-        return missing
+        return [Fault(key, "is required", "it has no default", f"{key}=...") for key in missing]
     try:
         plain: Any = OmegaConf.to_container(cfg, resolve=True)
     except RecursionError:
@@ -124,31 +124,35 @@ def faults(cfg: "DictConfig", typed: Collection[str] = ()) -> list[Fault]:
         key = getattr(error, "full_key", None) or "config"
         return [Fault(str(key), _interpolation(error, cfg))]
     return [
-        *_ranges(plain),
         *_signatures(plain),
+        *_ranges(plain),
         *_front_page(plain),
         *_trainer(plain),
         *_durations(plain, typed),
         *_score(plain),
+        *_finder(plain),
         *_files(plain),
     ]
 
 
 def _interpolation(error: Exception, cfg: "DictConfig") -> str:
+    from omegaconf import OmegaConf
+
+    if "Environment variable" in str(error):
+        return one_line(error)
     found = re.search(r"'([^']+)' not found", str(error))
     if not found:
         return one_line(error)
-    flat = list(_flat(cfg))
+    plain = OmegaConf.to_container(cfg, resolve=False)
+    flat = [key for key, _ in _flat(plain)]
     hint = nearest(found[1], flat) or nearest(found[1], [key.rpartition(".")[2] for key in flat])
     hint = next((key for key in flat if key == hint or key.endswith(f".{hint}")), None)
     return f"${{{found[1]}}} is not there" + (f"; did you mean ${{{hint}}}?" if hint else "")
 
 
-def _flat(node: Any, prefix: str = "") -> Iterator[str]:
-    from omegaconf import DictConfig
-
-    for key, value in node.items_ex(resolve=False) if isinstance(node, DictConfig) else ():
-        yield f"{prefix}{key}"
+def _flat(node: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in node.items() if isinstance(node, dict) else ():
+        yield f"{prefix}{key}", value
         yield from _flat(value, f"{prefix}{key}.")
 
 
@@ -201,7 +205,9 @@ def _arguments(node: dict[str, Any], target: str, where: str) -> Iterator[Fault]
         if not key.startswith("_") and key not in takes.arguments:
             hint = nearest(key, takes.arguments)
             law = f"did you mean `{where}{hint}`?" if hint else f"it takes {', '.join(takes.arguments)}"
-            yield Fault(f"{where}{key}", f"{target} takes no such argument", law)
+            value = str(node[key]).lower() if isinstance(node[key], bool) else node[key]
+            attempt = f"{where}{hint}={value}" if hint else ""
+            yield Fault(f"{where}{key}", f"{target} takes no such argument", law, attempt)
 
 
 def _front_page(plain: dict[str, Any]) -> Iterator[Fault]:
@@ -222,8 +228,8 @@ def _trainer(plain: dict[str, Any]) -> Iterator[Fault]:
     trainer = plain["trainer"]
     for key, known in (("precision", PRECISIONS), ("strategy", STRATEGIES), ("accelerator", ACCELERATORS)):
         value = trainer.get(key)
-        if isinstance(value, str) and value not in known:
-            hint = nearest(value, known) or known[0]
+        if isinstance(value, str | int) and value not in known:
+            hint = OTHER_PRECISIONS.get(str(value)) or nearest(str(value), known) or known[0]
             yield Fault(f"trainer.{key}", f"no {key} {value!r}", f"known: {', '.join(known)}", f"trainer.{key}={hint}")
     devices = trainer.get("devices")
     if not (
@@ -274,7 +280,7 @@ def gpus() -> int:
 
 def _durations(plain: dict[str, Any], typed: Collection[str]) -> Iterator[Fault]:
     """The laws of the LR, built for a run of this length as far as it is known."""
-    run = _horizon(plain["trainer"])
+    run, length_is_known = _horizon(plain["trainer"])
     law = str(plain["scheduler"].get("_target_", "")).rpartition(".")[2]
     for key, room in (("scheduler", schedule), ("warmup", ramp)):
         node = plain.get(key) or {}
@@ -284,9 +290,12 @@ def _durations(plain: dict[str, Any], typed: Collection[str]) -> Iterator[Fault]
             continue
         try:
             bind(factory, {name: value for name, value in node.items() if not name.startswith("_")}, run)
+        except LongerThanRun as error:
+            if length_is_known or Duration.parse(error.written).unit != "steps":
+                length = f" of {run.steps} steps" if length_is_known else ""
+                yield Fault(f"{key}.{error.argument}", f"{error.written} is longer than the run{length}")
         except ValueError as error:
-            argument = re.match(r"(\w+)[=\[]", str(error))
-            yield Fault(f"{key}.{argument[1]}" if argument and argument[1] in node else key, one_line(error))
+            yield _of_law(key, one_line(error))
         except TypeError:
             pass  # a wrong argument, which _signatures names
     if plain.get("warmup") and law in schedule.OWN_WARMUP:
@@ -315,13 +324,23 @@ def _durations(plain: dict[str, Any], typed: Collection[str]) -> Iterator[Fault]
             yield Fault("callbacks.early_stopping.patience", one_line(error))
 
 
-def _horizon(trainer: dict[str, Any]) -> Horizon:
-    """A run as long as the config says; where only epochs are known, epochs too long for any typed number of steps."""
+def _of_law(group: str, refusal: str) -> Fault:
+    """A law's refusal with the key that it is about: `length=5 apples: ...` is warmup.length."""
+    about = re.match(r"(\w+)(?:\[\d+\])?=(.*?): (.*)", refusal)
+    if about:
+        return Fault(f"{group}.{about[1]}", about[3])
+    named = re.search(r"but got (\w+)=", refusal)
+    return Fault(f"{group}.{named[1]}" if named else group, refusal)
+
+
+def _horizon(trainer: dict[str, Any]) -> tuple[Horizon, bool]:
+    """The run's length, and whether that is known; steps in an epoch are what only the data knows."""
     epochs, steps = trainer.get("max_epochs"), trainer.get("max_steps")
     if isinstance(steps, int) and steps > 0:
-        return Horizon(steps=steps, epoch_steps=1)
-    each = 10**9
-    return Horizon(steps=each * (epochs if isinstance(epochs, int) and epochs > 0 else 1), epoch_steps=each)
+        return Horizon(steps=steps, epoch_steps=1), True
+    epochs = epochs if isinstance(epochs, int) and epochs > 0 else 1
+    each = max(1, STAND_IN // epochs)
+    return Horizon(steps=each * epochs, epoch_steps=each), False
 
 
 def _score(plain: dict[str, Any]) -> Iterator[Fault]:
@@ -352,6 +371,12 @@ def _is_lightning_module(target: str) -> bool:
     return takes is not None and bool({"optimizer", "objective", "schedule"} & set(takes.arguments))
 
 
+def _finder(plain: dict[str, Any]) -> Iterator[Fault]:
+    low, high = _get(plain, "lr_finder.min_lr"), _get(plain, "lr_finder.max_lr")
+    if isinstance(low, int | float) and isinstance(high, int | float) and low >= high:
+        yield Fault("lr_finder.max_lr", "`min_lr < max_lr` must hold", f"got {low} and {high}", "lr_finder.max_lr=10")
+
+
 def _files(plain: dict[str, Any]) -> Iterator[Fault]:
     for key in PATHS:
         value = _get(plain, f"datamodule.{key}")
@@ -361,3 +386,17 @@ def _files(plain: dict[str, Any]) -> Iterator[Fault]:
                 f"there is no {value!r}",
                 f"looked in {Path(value).expanduser().absolute().parent}",
             )
+
+
+def notes(cfg: "DictConfig") -> list[str]:
+    """What was switched off or looks unusual, in a line each: said before a run, not refused."""
+    said = []
+    law = str(cfg.scheduler._target_).rpartition(".")[2]
+    if law in schedule.OWN_WARMUP:
+        said.append(f"scheduler={law} brings its own warm-up: warmup=none")
+    if cfg.optimizer.lr > UNUSUAL_LR:
+        said.append(f"optimizer.lr={cfg.optimizer.lr:g} is far above what any optimizer here is used with")
+    for name, node in (cfg.get("callbacks") or {}).items():
+        if node and str(node.get("_target_")).endswith(".LearningRateMonitor"):
+            said.append(f"callbacks.{name} shows the LR that was planned; lr/<group> is the one that was applied")
+    return said

@@ -73,7 +73,7 @@ def read(words: list[str], *, multirun: bool = False, conf: Path = CONF) -> tupl
     faults returned here. Raises ConfigError where nothing can be composed at all.
     """
     faults: list[Fault] = []
-    parsed = [override for word in words if (override := _parse(word, faults)) is not None]
+    parsed = [override for word in _joined(words, faults) if (override := _parse(word, faults)) is not None]
     _refuse_doubles(parsed, faults)
     options = groups(conf)
     choices, values = {}, []
@@ -133,6 +133,23 @@ def each_trial(line: Line) -> Iterator["DictConfig"]:
 # --- one word --------------------------------------------------------------------------------------------------
 
 
+def _joined(words: list[str], faults: list[Fault]) -> Iterator[str]:
+    """The words, less the pairs that a space or another program's habit tore apart (`lr =0.1`, `--lr 0.1`)."""
+    waiting = list(words)
+    while waiting:
+        word = waiting.pop(0)
+        follows = waiting[0] if waiting else ""
+        if "=" not in word and follows.startswith("="):
+            faults.append(Fault(word, "has a space before `=`", "", f"{word}={waiting.pop(0)[1:]}"))
+        elif (
+            word.startswith("--") and "=" not in word and follows and not follows.startswith("-") and "=" not in follows
+        ):
+            key = ALIASES.get(word[2:], word[2:])
+            faults.append(Fault(word, "no such flag", "words are key=value, without dashes", f"{key}={waiting.pop(0)}"))
+        else:
+            yield word
+
+
 def _parse(word: str, faults: list[Fault]) -> "Override | None":
     from hydra.core.override_parser.overrides_parser import OverridesParser
     from hydra.errors import HydraException
@@ -142,12 +159,8 @@ def _parse(word: str, faults: list[Fault]) -> "Override | None":
     problem = None
     if word.startswith("-"):
         stripped = word.lstrip("-")
-        problem = Fault(
-            word,
-            "no such flag",
-            "words are key=value, without dashes",
-            stripped if "=" in stripped else f"{stripped}=...",
-        )
+        attempt = stripped if "=" in stripped else f"{stripped}=..."
+        problem = Fault(word, "no such flag", "words are key=value, without dashes", attempt)
     elif any(dash in word for dash in DASHES):
         at = next(index for index, letter in enumerate(word) if letter in DASHES) + 1
         plain = word.translate({ord(dash): "-" for dash in DASHES})
@@ -176,7 +189,7 @@ def _parse(word: str, faults: list[Fault]) -> "Override | None":
 def _refuse_doubles(parsed: list["Override"], faults: list[Fault]) -> None:
     seen: dict[str, list[str]] = {}
     for override in parsed:
-        seen.setdefault(override.key_or_group, []).append(str(override.get_value_element_as_str()))
+        seen.setdefault(override.key_or_group, []).append(_written(override))
     for key, given in seen.items():
         if len(given) > 1:
             faults.append(
@@ -190,8 +203,8 @@ def _refuse_doubles(parsed: list["Override"], faults: list[Fault]) -> None:
 
 
 def _several_without_multirun(override: "Override") -> Fault:
-    key, text = override.key_or_group, override.get_value_element_as_str()
-    if re.fullmatch(r"\d+,\d+", text):
+    key, text = override.key_or_group, _written(override)
+    if re.fullmatch(r"0,\d+", text):
         return Fault(
             key,
             f"{text!r} is two values",
@@ -199,6 +212,10 @@ def _several_without_multirun(override: "Override") -> Fault:
             f"{key}={text.replace(',', '.')}",
         )
     return Fault(key, f"several values ({text})", "a sweep needs -m", f"python train.py -m {override.input_line}")
+
+
+def _written(override: "Override") -> str:
+    return (override.input_line or "").partition("=")[2]
 
 
 def _instead_of_delete(key: str, options: dict[str, list[str]]) -> str:
@@ -228,7 +245,7 @@ def _option_is_known(override: "Override", options: dict[str, list[str]], faults
                         group,
                         f"no choice {name!r}",
                         f"{law} choices: {', '.join(known)}".strip(),
-                        f"{group}={hint or known[0]}",
+                        f"{group}={hint}" if hint else "",
                     )
                 )
                 return False
@@ -281,11 +298,11 @@ def _front_keys(conf: Path) -> set[str]:
 def _apply(
     base: "DictConfig", values: list["Override"], options: dict[str, list[str]], faults: list[Fault]
 ) -> tuple["DictConfig", dict[str, list[Any]], frozenset[str]]:
-    from omegaconf import OmegaConf
+    from omegaconf import DictConfig, OmegaConf
 
     plain = OmegaConf.to_container(base, resolve=False)
     known = list(_flatten(plain))
-    cfg = OmegaConf.create(plain)  # a copy without Hydra's struct flag: the keys are checked here
+    cfg = DictConfig(plain)  # a copy without Hydra's struct flag: the keys are checked here
     swept: dict[str, list[Any]] = {}
     new: set[str] = set()
     for override in values:
@@ -358,9 +375,14 @@ def _number(key: str, value: Any, default: float, refuse: Callable[..., Any]) ->
 
 
 def _unknown(key: str, override: "Override", known: list[str], options: dict[str, list[str]]) -> Fault:
+    group, _, argument = key.partition(".")
+    if group in options and argument and not any(name.startswith(f"{group}.") for name in known):
+        choice = next((name for name in options[group] if name not in ("none", "default")), "...")
+        what = f"{group}=none has nothing to set"
+        return Fault(key, what, "", f"{group}={choice} {key}={_written(override)}")
     hint = _meant(key, [*known, *options])
     law = f"did you mean `{hint}`?" if hint else "python train.py --cfg job shows every key"
-    value = override.get_value_element_as_str()
+    value = _written(override)
     if hint in options:
         value = nearest(value, options[hint]) or options[hint][0]
     return Fault(key, "no such key; nothing would read it", law, f"{hint}={value}" if hint else "")

@@ -47,12 +47,17 @@ def checked(words: Sequence[str], *, multirun: bool = False) -> Line:
     line, faults = read(list(words), multirun=multirun)
     extra = os.environ.get("STRIDE_ALLOW_TARGETS", "")
     for cfg in each_trial(line):
-        found = [*build.refused_targets(cfg, ROOT / "src", extra), *check.faults(cfg, line.typed)]
-        known = {fault.where for fault in faults}
-        faults += [fault for fault in found if fault.where not in known]
+        faults += [*build.refused_targets(cfg, ROOT / "src", extra), *check.faults(cfg, line.typed)]
     if faults:
-        raise ConfigError(*faults)
+        raise ConfigError(*_first_of_each_key(faults))
     return line
+
+
+def _first_of_each_key(faults: list[Fault]) -> list[Fault]:
+    first: dict[str, Fault] = {}
+    for fault in faults:
+        first.setdefault(fault.where, fault)
+    return list(first.values())
 
 
 def run(line: Line) -> Outcome:
@@ -82,6 +87,9 @@ def _train(line: Line, folder: Path, record: "Record") -> Outcome:
     from stride.report import report
 
     cfg = line.cfg
+    if record.folder is not None:
+        for note in check.notes(cfg):
+            print(f"note: {note}")
     lr = cfg.optimizer.lr
     if cfg.lr_finder and run_folder.is_first_process():
         with _timed(record, "tune"):

@@ -147,9 +147,15 @@ def test_a_run_may_be_saved_again_before_it_goes_on(tmp_path, when, step):
     assert fit(tmp_path, resume=again) == whole[step:]
 
 
-def test_the_position_loads_with_weights_only_and_without_a_warning_at_resume(tmp_path):
+@pytest.mark.parametrize("step, position", [(7, (0, 7)), (8, (1, 0)), (11, (1, 3))])
+def test_a_checkpoint_names_the_first_batch_that_is_left(tmp_path, step, position):
     fit(tmp_path, [saved(tmp_path, **EVERY_BATCH)])
-    assert torch.load(tmp_path / "11.ckpt", weights_only=True)["Numbers"] == {"epoch": 1, "batch": 3}
+    state = torch.load(tmp_path / f"{step}.ckpt", weights_only=True)["Numbers"]
+    assert (state["epoch"], state["batch"]) == position
+
+
+def test_a_resume_in_the_middle_of_an_epoch_brings_no_warning(tmp_path):
+    fit(tmp_path, [saved(tmp_path, **EVERY_BATCH)])
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         fit(tmp_path, resume=tmp_path / "11.ckpt")

@@ -80,9 +80,7 @@ def test_a_duration_is_not_turned_into_what_its_unit_cannot_say():
         Duration.parse("5 minutes").steps(RUN)
     with pytest.raises(ValueError, match="epochs are no wall-clock time; write `5 minutes` or `2 hours`"):
         Duration.parse("5 epochs").seconds()
-    with pytest.raises(
-        ValueError, match="the steps in an epoch of this data are not known; write `500 steps`"
-    ):
+    with pytest.raises(ValueError, match="the steps in an epoch of this data are not known; write `500 steps`"):
         Duration.parse("5 epochs").steps(Horizon(steps=1000, epoch_steps=None))
 
 

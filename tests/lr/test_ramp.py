@@ -71,9 +71,7 @@ def test_a_negative_length_is_refused(factory):
 @pytest.mark.parametrize("file", RAMP_FILES, ids=lambda file: file.stem)
 def test_every_file_of_the_group_is_a_ramp_of_5_percent_in_a_run_of_any_length(file):
     config = OmegaConf.load(file)
-    assert set(config) - {"_target_", "_partial_"} == set(
-        inspect.signature(getattr(ramp, file.stem)).parameters
-    )
+    assert set(config) - {"_target_", "_partial_"} == set(inspect.signature(getattr(ramp, file.stem)).parameters)
     for total, length in [(1, 1), (3, 1), (1000, 50)]:
         warmup = bind(instantiate(config), {}, Horizon(steps=total, epoch_steps=1))
         values = [warmup(t) for t in range(total)]

@@ -120,9 +120,7 @@ IN_TORCH = {
     # In torch, too, the peak is at pct_start * total_steps - 1 and the end at total_steps - 1.
     "one_cycle": (
         schedule.one_cycle(total=TOTAL, rise=900),
-        lambda optimizer: theirs.OneCycleLR(
-            optimizer, 1.0, TOTAL, pct_start=900 / TOTAL, cycle_momentum=False
-        ),
+        lambda optimizer: theirs.OneCycleLR(optimizer, 1.0, TOTAL, pct_start=900 / TOTAL, cycle_momentum=False),
     ),
     "one_cycle, linear": (
         schedule.one_cycle(total=TOTAL, rise=900, shape="linear"),
@@ -184,9 +182,7 @@ def bound_laws(draw):
         st.integers(1, total).map(lambda count: f"{count} steps"),
         st.floats(0.01, total // horizon.epoch_steps).map(lambda count: f"{count} epochs"),
     )
-    milestones = st.lists(st.floats(0.01, 100), max_size=4).map(
-        lambda at: [f"{share}%" for share in sorted(at)]
-    )
+    milestones = st.lists(st.floats(0.01, 100), max_size=4).map(lambda at: [f"{share}%" for share in sorted(at)])
     share, factor = st.floats(0, 1), st.floats(1e-6, 1)
     draws = {
         "constant": {},

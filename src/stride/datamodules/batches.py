@@ -14,6 +14,8 @@ import torch
 Batch = tuple[torch.Tensor, ...]
 Transform = Callable[[torch.Tensor, torch.Generator], torch.Tensor]
 
+ORDER, TRANSFORM = 1, 2  # what random numbers are for: first in their key
+
 
 class TrainBatches:
     """Shuffled batches, in an order that is a function of (seed, epoch, rank, world) and of nothing else.
@@ -72,12 +74,12 @@ class TrainBatches:
             # tensor[index] takes several times as long
             first, *rest = (tensor.index_select(0, index) for tensor in self.tensors)
             if self.transform:
-                first = self.transform(first, _random("transform", self.seed, self.rank, epoch, k))
+                first = self.transform(first, _random(TRANSFORM, self.seed, self.rank, epoch, k))
             yield first, *rest
 
     def order(self, epoch: int) -> torch.Tensor:
         """The samples of this rank in `epoch`: int64 (samples // world,)."""
-        everyone = torch.randperm(len(self.tensors[0]), generator=_random("order", self.seed, epoch))
+        everyone = torch.randperm(len(self.tensors[0]), generator=_random(ORDER, self.seed, epoch))
         return everyone[: self.share * self.world][self.rank :: self.world]
 
     # Without these two Lightning warns at each resume. They hold nothing: where a schedule asks for the
@@ -121,7 +123,6 @@ def _samples(tensors: Batch, world: int) -> int:
     return samples
 
 
-def _random(purpose: str, *key: int) -> torch.Generator:
-    """A generator of its own for each purpose and key."""
-    entropy = [int.from_bytes(purpose.encode(), "big"), *key]
-    return torch.Generator().manual_seed(int(np.random.SeedSequence(entropy).generate_state(1, np.uint64)[0]))
+def _random(*key: int) -> torch.Generator:
+    """A generator of its own for each key; SeedSequence keeps neighbouring keys apart."""
+    return torch.Generator().manual_seed(int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0]))

@@ -33,6 +33,14 @@ class Horizon:
                 raise ValueError(f"`1 <= {name} < inf` must hold, but got {name}={count}")
 
 
+class LongerThanRun(ValueError):
+    """A duration that does not fit into the run: which argument, and what was written."""
+
+    def __init__(self, argument: str, written: str, steps: int, horizon: Horizon) -> None:
+        super().__init__(f"{argument}={written}: {steps} steps are longer than the run of {horizon.steps}")
+        self.argument, self.written = argument, written
+
+
 @dataclass(frozen=True)
 class Duration:
     """An amount and its unit: one of `%` (of the run), steps, epochs, seconds, minutes, hours."""
@@ -127,7 +135,7 @@ def _within_run(name: str, written: object, horizon: Horizon) -> int:
     except ValueError as error:
         raise ValueError(f"{name}={written}: {error}") from None
     if steps > horizon.steps:
-        raise ValueError(f"{name}={written}: {steps} steps are longer than the run of {horizon.steps}")
+        raise LongerThanRun(name, str(written), steps, horizon)
     return steps
 
 

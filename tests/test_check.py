@@ -1,0 +1,121 @@
+"""Rules on values, each asked through a whole line."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from stride import check
+from stride.errors import ConfigError
+from stride.pipeline import checked
+
+CONF = Path(__file__).resolve().parents[1] / "conf"
+
+REFUSED = [
+    (["optimizer.lr=nan"], "optimizer.lr", "must be a finite number > 0; got nan"),
+    (["optimizer.lr=inf"], "optimizer.lr", "got inf"),
+    (["optimizer.lr=-1"], "optimizer.lr", "got -1"),
+    (["optimizer.lr=0"], "optimizer.lr", "got 0"),
+    (["optimizer.betas=[0.9,1.0]"], "optimizer.betas.1", ">= 0 and < 1; got 1.0"),
+    (["optimizer.weight_decay=-0.1"], "optimizer.weight_decay", ">= 0"),
+    (["model.dropout=1.5"], "model.dropout", "< 1; got 1.5"),
+    (["datamodule.batch_size=0"], "datamodule.batch_size", "must be an integer >= 1; got 0"),
+    (["datamodule.batch_size=32.7"], "datamodule.batch_size", "expected an integer, got 32.7"),
+    (["seed=-1"], "seed", "<= 4294967295"),
+    (["seed=1.5"], "seed", "expected an integer"),
+    (["trainer.max_epochs=-5"], "trainer.max_epochs", "or -1; got -5"),
+    (["trainer.max_epochs=-1"], "trainer.max_steps", "the run has no length"),
+    (["trainer.max_epochs=-1", "trainer.max_time='00:01:00:00'"], "trainer.max_steps", "never the schedule's horizon"),
+    (["trainer.precision=bf16"], "trainer.precision", "try: trainer.precision=bf16-mixed"),
+    (["trainer.precision=16"], "trainer.precision", "try: trainer.precision=16-mixed"),
+    (["trainer.strategy=dpp"], "trainer.strategy", "try: trainer.strategy=ddp"),
+    (["trainer.devices=0"], "trainer.devices", "auto, or an integer >= 1"),
+    (
+        ["warmup.length='900 steps'", "trainer.max_steps=500"],
+        "warmup.length",
+        "900 steps is longer than the run of 500",
+    ),
+    (["warmup.length='30 epochs'"], "warmup.length", "30 epochs is longer than the run"),
+    (["warmup.length=120%"], "warmup.length", "120% is longer than the run"),
+    (["warmup.length='10 %%'"], "warmup.length", "try `10%`"),
+    (["warmup.length='5 apples'"], "warmup.length", "no known unit"),
+    (["warmup.length='5 minutes'"], "warmup.length", "wall-clock"),
+    (["warmup.length=5"], "warmup.length", "has no unit"),
+    (["scheduler.floor=1.5"], "scheduler.floor", "`0 <= floor <= 1` must hold, but got floor=1.5"),
+    (["scheduler=wsd", "scheduler.decay=120%"], "scheduler.decay", "longer than the run"),
+    (["scheduler=one_cycle", "warmup=linear"], "warmup", "brings its own warm-up"),
+    (["scheduler._target_=torch.optim.lr_scheduler.StepLR"], "scheduler._target_", "try: scheduler=step"),
+    (
+        ["scheduler._target_=stride.lr.schedule.cosin"],
+        "scheduler._target_",
+        "did you mean `stride.lr.schedule.cosine`?",
+    ),
+    (["scheduler._target_=torch.load"], "scheduler._target_", "may not be called"),
+    (["callbacks.early_stopping.patience=7"], "callbacks.early_stopping.patience", "has no unit"),
+    (["callbacks.early_stopping.monitor=val/los"], "callbacks.early_stopping.monitor", "monitor=val/loss"),
+    (["objective.score.name=val/f1"], "objective.score.name", "logged: val/loss, val/acc"),
+    (["objective.score.mode=best"], "objective.score.mode", "min or max"),
+    (["+optimizer.amsgard=true"], "optimizer.amsgard", "try: optimizer.amsgrad=true"),
+    (["datamodule=text", "datamodule.path=no/such/folder"], "datamodule.path", "there is no 'no/such/folder'"),
+    (["predictions=xml"], "predictions", "formats: csv, npz"),
+    (["lr_finder=on", "lr_finder.min_lr=1", "lr_finder.max_lr=0.1"], "lr_finder.max_lr", "`min_lr < max_lr` must hold"),
+]
+
+
+@pytest.mark.parametrize(
+    ("words", "key", "said"), REFUSED, ids=lambda value: " ".join(value) if isinstance(value, list) else ""
+)
+def test_a_wrong_value_is_refused_with_its_law(words, key, said):
+    with pytest.raises(ConfigError) as refused:
+        checked(words)
+    lines = [line for line in str(refused.value).splitlines() if line.startswith(f"error: {key}: ")]
+    assert len(lines) == 1, str(refused.value)
+    assert said in lines[0]
+
+
+def test_steps_are_not_called_too_long_where_only_the_data_knows_the_runs_length():
+    assert checked(["warmup.length='5000000 steps'"]).cfg.warmup.length == "5000000 steps"
+
+
+def test_a_gpu_that_is_not_there_is_refused(monkeypatch):
+    monkeypatch.setattr(check, "gpus", lambda: 1)
+    assert checked(["trainer=gpu"]).cfg.trainer.accelerator == "gpu"
+    with pytest.raises(ConfigError, match="8 gpu asked for, 1 visible"):
+        checked(["trainer=gpu", "trainer.devices=8"])
+
+
+def test_hidden_gpus_are_not_counted(monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    check.gpus.cache_clear()
+    assert check.gpus() == 0
+    check.gpus.cache_clear()
+
+
+def test_each_value_of_a_sweep_is_checked():
+    with pytest.raises(ConfigError, match=r"error: optimizer.lr: must be a finite number > 0; got -1"):
+        checked(["optimizer.lr=1e-3,-1"], multirun=True)
+    with pytest.raises(ConfigError, match="did you mean `cosine`"):
+        checked(["scheduler=wsd,cosin"], multirun=True)
+
+
+def test_what_was_switched_off_is_said():
+    assert check.notes(checked(["scheduler=one_cycle"]).cfg) == [
+        "scheduler=one_cycle brings its own warm-up: warmup=none"
+    ]
+    assert check.notes(checked(["optimizer.lr=10"]).cfg)[0].startswith("optimizer.lr=10 is far above")
+    assert check.notes(checked([]).cfg) == []
+
+
+def test_every_range_is_of_a_key_that_some_config_has():
+    files = {path: path.read_text() for path in CONF.rglob("*.yaml")}
+    for key in check.RANGES:
+        leaf = next(part for part in reversed(key.split(".")) if not part.isdigit())
+        group = key.split(".")[0]
+        texts = [
+            text
+            for path, text in files.items()
+            if path.parent.name == group or (path.parent == CONF and "." not in key)
+        ]
+        if key == "datamodule.num_workers":
+            continue  # of users' own datamodules
+        assert any(re.search(rf"^ *{leaf}:", text, flags=re.MULTILINE) for text in texts), key
