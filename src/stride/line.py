@@ -110,6 +110,8 @@ def read(words: list[str], *, multirun: bool = False, conf: Path = CONF) -> tupl
                 Fault(str(key), "no such key; nothing would read it", f"did you mean `{hint}`?" if hint else "")
             )
     cfg, swept, new = _apply(base, values, options, faults)
+    if run_of:
+        cfg.run = str(run_of)
     swept |= {key: list(_sweep_values(choice)) for key, choice in choices.items() if choice.is_sweep_override()}
     chosen = {key: str(_first(choice)) for key, choice in choices.items()}
     typed = frozenset(override.key_or_group for override in parsed)

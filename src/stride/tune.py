@@ -4,11 +4,14 @@ Nothing can leak into the run, because nothing is restored: the sweep has its ow
 the number that comes out is the only thing that goes on.
 """
 
+import io
 import json
 import random
+import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext, redirect_stderr
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +23,7 @@ from pytorch_lightning.tuner import Tuner
 from torch.optim import Optimizer
 
 from stride.lr.curve import Curve, unbias
-from stride.lr.suggest import Found, Suggestion, minimum, together
+from stride.lr.suggest import Suggestion, minimum, together
 
 
 @dataclass(frozen=True)
@@ -82,23 +85,22 @@ class RangeTest:
         # Lightning writes a checkpoint for its own use and may leave it behind: in a folder that goes.
         with tempfile.TemporaryDirectory() as folder:
             trainer, module, data = make(order, Path(folder))
-            finder = Tuner(trainer).lr_find(
-                module,
-                datamodule=data,
-                min_lr=self.min_lr,
-                max_lr=self.max_lr,
-                num_training=self.steps,
-                update_attr=False,
-            )
+            sweep = {"min_lr": self.min_lr, "max_lr": self.max_lr, "num_training": self.steps}
+            with _bar_for_terminals_only():
+                finder = Tuner(trainer).lr_find(module, datamodule=data, update_attr=False, **sweep)
             assert finder is not None
             curve = Curve.of(finder.results["lr"], unbias(finder.results["loss"]))
             return curve, _momentum(trainer.optimizers[0])
+
+
+@contextmanager
+def _bar_for_terminals_only() -> Iterator[None]:
+    # Lightning's finder draws its bar on stderr whatever the Trainer was told; in a file it is noise.
+    with nullcontext() if sys.stderr.isatty() else redirect_stderr(io.StringIO()):
+        yield
 
 
 def _momentum(optimizer: Optimizer) -> float:
     """How much of the last update the next one keeps: SGD's momentum, Adam's beta1, else 0."""
     group = optimizer.param_groups[0]
     return float(group.get("momentum", (group.get("betas") or [0.0])[0]) or 0.0)
-
-
-__all__ = ["Finding", "Found", "RangeTest"]

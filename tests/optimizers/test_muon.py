@@ -62,9 +62,7 @@ def names(optimizer):
 @pytest.mark.parametrize("weight_decay", [0.0, 0.1])
 @pytest.mark.parametrize("momentum, ns_steps", [(0.95, 5), (0.8, 3)])
 @pytest.mark.parametrize("betas, eps", [((0.9, 0.999), 1e-8), ((0.8, 0.95), 1e-4)])
-def test_twenty_steps_under_a_schedule_are_those_of_torchs_muon_and_adamw(
-    weight_decay, momentum, ns_steps, betas, eps
-):
+def test_twenty_steps_under_a_schedule_are_those_of_torchs_muon_and_adamw(weight_decay, momentum, ns_steps, betas, eps):
     ours, theirs = make_network(), make_network()
     matrices, rest = matrices_and_rest(theirs)
     muon = torch.optim.Muon(

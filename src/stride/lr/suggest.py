@@ -48,8 +48,7 @@ def minimum(curve: Curve, *, momentum: float) -> Suggestion:
         return Suggestion(None, Found.FLAT, f"it falls by {losses[0] - losses[lowest]:.2g}, its noise is {noise:.2g}")
     late = lag(SMOOTHING, momentum)
     lr = curve.lrs[lowest] / curve.ratio**late
-    where = f"lowest loss at {curve.lrs[lowest]:.2g}, point {lowest + 1} of {len(losses)}"
-    why = f"{where}, less the sweep's lag of {late:.1f} steps"
+    why = f"lowest loss at {curve.lrs[lowest]:.2g}, less the sweep's lag of {late:.0f} steps"
     return Suggestion(lr, Found.FOUND, why)
 
 
@@ -59,4 +58,4 @@ def together(suggestions: Sequence[Suggestion]) -> Suggestion:
     if len(found) * 2 < len(suggestions) or not found:
         return next(suggestion for suggestion in suggestions if not suggestion.lr)
     lr = math.exp(sum(math.log(suggestion.lr or 1.0) for suggestion in found) / len(found))
-    return Suggestion(lr, Found.FOUND, "; ".join(suggestion.why for suggestion in found))
+    return Suggestion(lr, Found.FOUND, "; ".join(dict.fromkeys(suggestion.why for suggestion in found)))
