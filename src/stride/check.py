@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from stride.errors import Fault, nearest, one_line
 from stride.lr import ramp, schedule
 from stride.lr.duration import Duration, Horizon, LongerThanRun, bind
-from stride.signature import NoSuchTarget, signature
+from stride.signature import NoSuchTarget, is_subclass, signature
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -345,7 +345,7 @@ def _horizon(trainer: dict[str, Any]) -> tuple[Horizon, bool]:
 
 def _score(plain: dict[str, Any]) -> Iterator[Fault]:
     objective = plain["objective"]
-    if _is_lightning_module(str(plain["model"].get("_target_", ""))):
+    if is_subclass(str(plain["model"].get("_target_", "")), "LightningModule"):
         return  # it logs what it likes
     logged = ["val/loss", *(f"val/{name}" for name in objective.get("metrics") or {})]
     readers = {"objective.score.name": _get(objective, "score.name")}
@@ -360,15 +360,6 @@ def _score(plain: dict[str, Any]) -> Iterator[Fault]:
     mode = _get(objective, "score.mode")
     if mode not in ("min", "max"):
         yield Fault("objective.score.mode", f"no mode {mode!r}", "min or max", "objective.score.mode=min")
-
-
-def _is_lightning_module(target: str) -> bool:
-    takes = None
-    try:
-        takes = signature(target)
-    except NoSuchTarget:
-        return False
-    return takes is not None and bool({"optimizer", "objective", "schedule"} & set(takes.arguments))
 
 
 def _finder(plain: dict[str, Any]) -> Iterator[Fault]:

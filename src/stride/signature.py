@@ -48,6 +48,24 @@ def signature(target: str) -> Signature | None:
     return _of_class(node, home) if isinstance(node, ast.ClassDef) else _of_function(node, skip_self=False)
 
 
+def is_subclass(target: str, name: str) -> bool:
+    """Whether the class at `target`, or one that it inherits from as far as source tells, is called `name`."""
+    module, _, called = target.rpartition(".")
+    found = _find(module, called, depth=0)
+    return found is not None and _inherits(found, name, depth=0)
+
+
+def _inherits(found: tuple[Definition, str], name: str, depth: int) -> bool:
+    node, module = found
+    if node.name == name or not isinstance(node, ast.ClassDef) or depth > 8:
+        return node.name == name
+    parents = [(base, _find_expression(base, module)) for base in node.bases]
+    return any(
+        _inherits(parent, name, depth + 1) if parent else ast.unparse(base).rpartition(".")[2] == name
+        for base, parent in parents
+    )
+
+
 def _of_function(node: ast.FunctionDef | ast.AsyncFunctionDef, skip_self: bool) -> Signature:
     positional = [argument.arg for argument in (*node.args.posonlyargs, *node.args.args)]
     names = positional[1:] if skip_self else positional

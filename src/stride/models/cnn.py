@@ -41,7 +41,7 @@ class CNN(nn.Module):
         self.head = nn.Linear(before, outputs(classes=classes, targets=targets))
 
     def forward(self, images: Tensor) -> Tensor:
-        # A mean has a deterministic gradient on a GPU; adaptive pooling to more than one cell has none.
+        # Not nn.AdaptiveAvgPool2d: torch has no deterministic gradient for it on a GPU.
         return self.head(self.dropout(self.layers(images).mean(dim=(2, 3))))
 
 

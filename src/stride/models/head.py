@@ -6,9 +6,11 @@ def outputs(*, classes: int | None, targets: int | None) -> int:
 
     Raises ValueError unless exactly one of the two is given.
     """
-    if (classes is None) == (targets is None):
-        raise ValueError(
-            "exactly one of `classes` (to classify) and `targets` (to regress) must be given, "
-            f"but got classes={classes}, targets={targets}"
-        )
-    return targets if classes is None else classes
+    if classes is not None and targets is None:
+        return classes
+    if targets is not None and classes is None:
+        return targets
+    raise ValueError(
+        "exactly one of `classes` (to classify) and `targets` (to regress) must be given, "
+        f"but got classes={classes}, targets={targets}"
+    )

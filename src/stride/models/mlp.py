@@ -10,9 +10,10 @@ from .head import outputs
 class MLP(nn.Module):
     """Linear layers with ReLU between them (Rumelhart, Hinton and Williams, 1986).
 
-    Input `(batch, ...)` whose dimensions after the first multiply to `features`; output `(batch, classes)`
-    or `(batch, targets)`. Each hidden layer is linear, batch norm if asked (Ioffe and Szegedy, 2015,
-    arXiv:1502.03167), ReLU, dropout (Srivastava et al., 2014). An empty `hidden` is linear regression.
+    Input `(batch, ...)` whose dimensions after the first multiply to `features`; output `(batch, classes)` or
+    `(batch, targets)`. Each of the `hidden` layers is linear, batch norm unless `norm` is none (Ioffe and
+    Szegedy, 2015, arXiv:1502.03167), ReLU, dropout (Srivastava et al., 2014). Batch norm needs at least two
+    samples in every training batch. With `hidden` empty it is a linear model.
 
     Raises ValueError unless exactly one of `classes` and `targets` is given, and for an unknown `norm`.
     """
@@ -24,7 +25,7 @@ class MLP(nn.Module):
         classes: int | None = None,
         targets: int | None = None,
         hidden: Sequence[int] = (128, 128),
-        norm: str = "none",
+        norm: str = "batch",
         dropout: float = 0.0,
     ) -> None:
         super().__init__()

@@ -26,7 +26,7 @@ class ResNet(nn.Module):
         classes: int | None = None,
         targets: int | None = None,
         widths: Sequence[int] = (16, 32, 64),
-        blocks: int = 2,
+        blocks: int = 1,
         dropout: float = 0.0,
     ) -> None:
         super().__init__()

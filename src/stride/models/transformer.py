@@ -8,13 +8,13 @@ from torch import Tensor, nn
 class Transformer(nn.Module):
     """Predicts each next token from those before it (Vaswani et al., 2017, arXiv:1706.03762).
 
-    Input int64 tokens `(batch, time)` with time <= `context`; output logits `(batch, time, vocabulary)`, which
-    at t depend on tokens 0 to t only. Blocks are pre-norm with a GELU MLP four times as wide; positions are
-    learned and the start is that of GPT-2 (Radford et al., 2019). The output layer has its own weight: tying
-    it to the embedding (Press and Wolf, 2016, arXiv:1608.05859) saves `vocabulary` * `width` weights, little
-    for a vocabulary of characters, and forces one learning rate on two layers that may want different ones.
+    Input int64 tokens `(batch, time)` with time <= `context`; output logits `(batch, time, vocabulary)`. Those
+    at t depend on tokens 0 to t only. Blocks are pre-norm with a GELU MLP four times as wide; learned positions
+    and the initial weights follow GPT-2 (Radford et al., 2019). The output layer has its own weight: tying it to
+    the embedding (Press and Wolf, 2016, arXiv:1608.05859) saves `vocabulary` x `d_model` weights, little for a
+    vocabulary of characters, and puts two layers that may want different learning rates into one.
 
-    Raises ValueError if `width` is not a multiple of `heads`, and for a sequence longer than `context`.
+    Raises ValueError if `d_model` is not a multiple of `heads`, and for a sequence longer than `context`.
     """
 
     def __init__(
@@ -22,31 +22,29 @@ class Transformer(nn.Module):
         *,
         vocabulary: int,
         context: int,
-        width: int = 128,
-        depth: int = 4,
+        d_model: int = 128,
+        depth: int = 2,
         heads: int = 4,
         dropout: float = 0.0,
     ) -> None:
         super().__init__()
-        if width % heads:
-            raise ValueError(f"`width` must be a multiple of `heads`, but got width={width}, heads={heads}")
+        if d_model % heads:
+            raise ValueError(f"`d_model` must be a multiple of `heads`, but got d_model={d_model}, heads={heads}")
         self.context = context
-        self.tokens = nn.Embedding(vocabulary, width)
-        self.positions = nn.Embedding(context, width)
+        self.tokens = nn.Embedding(vocabulary, d_model)
+        self.positions = nn.Embedding(context, d_model)
         self.dropout = nn.Dropout(dropout)
-        self.blocks = nn.Sequential(*(Block(width, heads=heads, dropout=dropout) for _ in range(depth)))
-        self.norm = nn.LayerNorm(width)
-        self.head = nn.Linear(width, vocabulary, bias=False)
-        self._start(depth)
+        self.blocks = nn.Sequential(*(Block(d_model, heads=heads, dropout=dropout) for _ in range(depth)))
+        self.norm = nn.LayerNorm(d_model)
+        self.head = nn.Linear(d_model, vocabulary, bias=False)
+        self._initialize(depth)
 
-    def _start(self, depth: int) -> None:
-        for module in self.modules():
-            if isinstance(module, nn.Linear | nn.Embedding):
-                nn.init.normal_(module.weight, std=0.02)
-        # 2 * depth branches are added up: smaller ones keep their sum's variance that of one.
-        for block in self.blocks:
-            nn.init.normal_(block.attention.project.weight, std=0.02 / (2 * depth) ** 0.5)
-            nn.init.normal_(block.mlp.project.weight, std=0.02 / (2 * depth) ** 0.5)
+    def _initialize(self, depth: int) -> None:
+        for name, weight in self.named_parameters():
+            if weight.ndim == 2:
+                # 2 * depth branches are added up: smaller ones keep the variance of their sum that of one.
+                branches = 2 * depth if name.endswith("project.weight") else 1
+                nn.init.normal_(weight, std=0.02 / branches**0.5)
 
     def forward(self, tokens: Tensor) -> Tensor:
         time = tokens.shape[1]
@@ -57,14 +55,14 @@ class Transformer(nn.Module):
 
 
 class Block(nn.Module):
-    """Attention, then MLP, each normed before and added to its input: `(batch, time, width)` to the same."""
+    """Attention, then MLP, each normed before and added to its input: `(batch, time, d_model)` to the same."""
 
-    def __init__(self, width: int, *, heads: int, dropout: float) -> None:
+    def __init__(self, d_model: int, *, heads: int, dropout: float) -> None:
         super().__init__()
-        self.attention_norm = nn.LayerNorm(width)
-        self.attention = Attention(width, heads=heads, dropout=dropout)
-        self.mlp_norm = nn.LayerNorm(width)
-        self.mlp = FeedForward(width, dropout=dropout)
+        self.attention_norm = nn.LayerNorm(d_model)
+        self.attention = Attention(d_model, heads=heads, dropout=dropout)
+        self.mlp_norm = nn.LayerNorm(d_model)
+        self.mlp = FeedForward(d_model, dropout=dropout)
 
     def forward(self, x: Tensor) -> Tensor:
         x = x + self.attention(self.attention_norm(x))
@@ -72,17 +70,17 @@ class Block(nn.Module):
 
 
 class Attention(nn.Module):
-    """Causal self-attention with `heads` heads: `(batch, time, width)` to the same."""
+    """Causal self-attention with `heads` heads: `(batch, time, d_model)` to the same."""
 
-    def __init__(self, width: int, *, heads: int, dropout: float) -> None:
+    def __init__(self, d_model: int, *, heads: int, dropout: float) -> None:
         super().__init__()
         self.heads = heads
-        self.query_key_value = nn.Linear(width, 3 * width, bias=False)
-        self.project = nn.Linear(width, width, bias=False)
+        self.query_key_value = nn.Linear(d_model, 3 * d_model, bias=False)
+        self.project = nn.Linear(d_model, d_model, bias=False)
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, x: Tensor) -> Tensor:
-        # (batch, time, 3 * width) -> query, key, value, each (batch, heads, time, width / heads)
+        # (batch, time, 3 * d_model) -> query, key, value, each (batch, heads, time, d_model / heads)
         query, key, value = self.query_key_value(x).unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
         attended = F.scaled_dot_product_attention(
             query, key, value, dropout_p=self.dropout.p if self.training else 0.0, is_causal=True
@@ -91,12 +89,12 @@ class Attention(nn.Module):
 
 
 class FeedForward(nn.Module):
-    """An MLP applied at every position: `(batch, time, width)` to the same."""
+    """An MLP applied at every position: `(batch, time, d_model)` to the same."""
 
-    def __init__(self, width: int, *, dropout: float) -> None:
+    def __init__(self, d_model: int, *, dropout: float) -> None:
         super().__init__()
-        self.expand = nn.Linear(width, 4 * width, bias=False)
-        self.project = nn.Linear(4 * width, width, bias=False)
+        self.expand = nn.Linear(d_model, 4 * d_model, bias=False)
+        self.project = nn.Linear(4 * d_model, d_model, bias=False)
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, x: Tensor) -> Tensor:

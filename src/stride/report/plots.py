@@ -11,10 +11,12 @@ if TYPE_CHECKING:
 INK, BLUE, ORANGE, GREEN = "#30363d", "#0969da", "#d4580a", "#1a7f37"
 
 
-def draw_run(folder: Path) -> Path:
-    """curves.png: losses over the steps, and below them the LR that was applied. Returns its path."""
+def draw_run(folder: Path) -> None:
+    """curves.png: losses over the steps, and below them the LR that was applied; none where neither was kept."""
     losses = _columns(folder / "metrics.csv", ("train/loss", "val/loss"))
     applied = _columns(folder / "lr_trace.csv", None)
+    if not losses and not applied:
+        return
     figure, (above, below) = _axes(2, (7.2, 4.6), (2, 1))
     for (name, (steps, values)), colour in zip(losses.items(), (BLUE, ORANGE), strict=False):
         above.plot(steps, values, color=colour, lw=1.6, marker="." if name.startswith("val") else "", label=name)
@@ -27,9 +29,7 @@ def draw_run(folder: Path) -> Path:
     below.set(ylabel="LR applied", xlabel="optimizer step")
     below.set_ylim(bottom=0)
     below.legend(frameon=False)
-    path = folder / "curves.png"
-    figure.savefig(path, dpi=144)
-    return path
+    figure.savefig(folder / "curves.png", dpi=144)
 
 
 def draw_finding(curves: "Sequence[Curve]", lr: float | None, asked: float, path: Path) -> None:
