@@ -14,7 +14,7 @@ import torch
 Batch = tuple[torch.Tensor, ...]
 Transform = Callable[[torch.Tensor, torch.Generator], torch.Tensor]
 
-ORDER, TRANSFORM = 1, 2  # what random numbers are for: first in their key
+ORDER, TRANSFORM = 1, 2  # first in a key: SeedSequence takes no notice of zeros at its end
 
 
 class TrainBatches:
