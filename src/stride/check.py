@@ -241,7 +241,7 @@ def _trainer(plain: dict[str, Any]) -> Iterator[Fault]:
             "auto, or an integer >= 1",
             "trainer.devices=1",
         )
-    if trainer.get("max_epochs") == -1 and trainer.get("max_steps") == -1:
+    if trainer.get("max_epochs") in (None, -1) and trainer.get("max_steps") in (None, -1):
         law = (
             "max_time is a stop, never the schedule's horizon"
             if trainer.get("max_time")

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from stride import help_page, run_folder
-from stride.errors import ConfigError, Exit
+from stride.errors import ConfigError, Exit, Fault, one_line
 from stride.line import CONF, Line
 from stride.pipeline import checked, run
 
@@ -40,7 +40,7 @@ def _main(words: list[str]) -> int:
     flags = [word for word in words if word.startswith("-")]
     values = [word for word in words if not word.startswith("-")]
     if {"-m", "--multirun"} & set(flags):
-        line = checked([*values, *(set(flags) - {"-m", "--multirun"})], multirun=True)
+        line = sweep_line([*values, *(set(flags) - {"-m", "--multirun"})])
         return _hydra(["-m", *_forced(line)])
     if flags[:1] in (["--cfg"], ["-c"]) or flags[:1] == ["--cfg=job"]:
         return _show_config(words, values)
@@ -62,15 +62,31 @@ def _show_config(words: list[str], values: list[str]) -> int:
 def _hydra(words: list[str]) -> int:
     """Hydra's own front end: sweeps, completion and what it tells about itself."""
     import hydra
+    from hydra.errors import HydraException
 
     def one_run(cfg: "DictConfig") -> None:
         raise AssertionError(f"single runs do not come here, got {cfg}")
 
     sys.argv[1:] = words
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")
-    return hydra.main(version_base="1.3", config_path=str(CONF), config_name="train")(one_run)() or Exit.DONE
+    try:
+        hydra.main(version_base="1.3", config_path=str(CONF), config_name="train")(one_run)()
+    except HydraException as error:
+        raise ConfigError(Fault("hydra", one_line(error))) from error
+    return Exit.DONE
+
+
+def sweep_line(words: list[str]) -> Line:
+    """A checked line with several values, the search space of conf/sweep written out in it; what was typed wins."""
+    line = checked(words, multirun=True)
+    space = line.cfg.sweep.get("space") or {}
+    more = [f"{key}={text}" for key, text in space.items() if key not in line.typed]
+    return checked([*words, *more], multirun=True) if more else line
 
 
 def _forced(line: Line) -> list[str]:
-    """The words of a checked line as Hydra takes them: arguments that no YAML names need `++` there."""
-    return [f"++{word}" if word.partition("=")[0] in line.new else word for word in line.overrides]
+    """The words of a checked line as Hydra takes them: `++`, for keys that only some of the swept choices have."""
+    words = [word.lstrip("+") for word in line.overrides]
+    keys = [word.partition("=")[0] for word in words]
+    as_typed = [key in line.choices or key.startswith("hydra") for key in keys]
+    return [word if typed else f"++{word}" for word, typed in zip(words, as_typed, strict=True)]

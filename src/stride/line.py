@@ -344,6 +344,8 @@ def _typed(key: str, value: Any, default: Any, found: bool, faults: list[Fault])
             return None
         names = [f"{key}.{name}" for name in default if not name.startswith("_")]
         return refuse("is not one value", f"it holds {', '.join(names) or 'nothing to set'}; set one of them")
+    if value is None and key.startswith("trainer."):
+        return None  # Lightning's own word for its default
     if value is None and found and default is not None:
         return refuse("may not be null", f"the default is {_show(default)}")
     if isinstance(default, bool):

@@ -33,6 +33,7 @@ def test_a_digit_moved_inside_a_wide_margin_looks_the_same() -> None:
     image = torch.zeros(1, 1, 40, 40)
     image[..., 16:24, 16:24] = torch.rand(8, 8)
     torch.testing.assert_close(network(image), network(image.roll((2, -4), dims=(2, 3))))
+    assert not torch.allclose(network(image), network(torch.zeros_like(image)), atol=1e-4)
 
 
 def test_the_smallest_image_is_one_that_can_be_halved_between_all_pairs() -> None:

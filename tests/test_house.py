@@ -1,0 +1,156 @@
+"""The rooms of the house, who may import whom, and what people type: changed only on purpose."""
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+from stride.line import groups
+
+ROOT = Path(__file__).resolve().parents[1]
+SOURCE = ROOT / "src" / "stride"
+
+# Room (folder or file) -> the rooms of ours that it may import; each may import itself.
+MAY_IMPORT = {
+    "lr": set(),
+    "errors": set(),
+    "signature": set(),
+    "models": set(),
+    "datamodules": set(),
+    "optimizers": set(),
+    "param_groups": set(),
+    "objective": set(),
+    "adopt": set(),
+    "help_page": set(),
+    "logs": set(),
+    "horizon": {"lr", "errors"},
+    "run_folder": {"errors"},
+    "callbacks": {"lr", "errors", "horizon"},
+    "module": {"lr", "errors", "horizon", "objective"},
+    "tune": {"lr", "errors"},
+    "report": {"lr", "errors"},
+    "line": {"errors"},
+    "check": {"lr", "errors", "signature"},
+    "build": {"errors", "callbacks", "module", "lr", "tune"},
+    "rebuild": {"build", "errors", "line", "report"},
+    "sweep": {"report", "errors"},
+    "pipeline": {"build", "check", "errors", "line", "logs", "rebuild", "report", "run_folder"},
+    "cli": {"errors", "help_page", "line", "pipeline", "run_folder"},
+    "__init__": {"pipeline", "rebuild", "sweep"},
+}
+FOR_TYPES_ONLY = {("report", "callbacks"), ("build", "sweep")}
+WITHOUT_TORCH = (
+    "lr",
+    "errors",
+    "signature",
+    "line",
+    "check",
+    "help_page",
+    "run_folder",
+    "cli",
+    "pipeline",
+    "build",
+    "sweep",
+)
+
+
+def room_of(path):
+    return path.relative_to(SOURCE).parts[0].removesuffix(".py")
+
+
+def imports(path, *, top_level_only=False):
+    """(module, is for types only) of every import in a file."""
+    tree = ast.parse(path.read_text())
+    for node in ast.walk(tree):
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+            for inner in ast.walk(node):
+                inner.for_types = True
+    nodes = tree.body if top_level_only else ast.walk(tree)
+    for node in nodes:
+        names = []
+        if isinstance(node, ast.ImportFrom):
+            origin = node.module or ""
+            if node.level:  # `from .head import x` stays inside the room
+                continue
+            names = [f"{origin}.{alias.name}" for alias in node.names]
+        elif isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        for name in names:
+            yield name, getattr(node, "for_types", False)
+
+
+FILES = sorted(SOURCE.rglob("*.py"))
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(SOURCE)))
+def test_a_room_imports_only_the_rooms_it_may(path):
+    room = room_of(path)
+    assert room in MAY_IMPORT, f"a new room: say in MAY_IMPORT what {room} may import"
+    for name, for_types in imports(path):
+        if not name.startswith("stride."):
+            continue
+        other = name.split(".")[1]
+        if other == room or (for_types and (room, other) in FOR_TYPES_ONLY):
+            continue
+        assert other in MAY_IMPORT[room], f"{room} imports {name}"
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(SOURCE)))
+def test_what_runs_before_torch_imports_nothing_heavy_at_its_top(path):
+    if room_of(path) not in WITHOUT_TORCH:
+        return
+    heavy = {"torch", "pytorch_lightning", "torchmetrics", "sklearn", "matplotlib", "optuna", "hydra", "omegaconf"}
+    for name, _ in imports(path, top_level_only=True):
+        assert name.split(".")[0] not in heavy, f"{path.name} imports {name}"
+
+
+def test_only_build_instantiates():
+    users = {room_of(path) for path in FILES for name, _ in imports(path) if name == "hydra.utils.instantiate"}
+    assert users == {"build"}
+
+
+def test_lightning_has_one_name():
+    for path in [*FILES, *(ROOT / "tests").rglob("*.py"), *(ROOT / "benchmarks").rglob("*.py")]:
+        assert not any(name.split(".")[0] == "lightning" for name, _ in imports(path)), path
+
+
+def test_no_room_has_a_name_that_says_nothing():
+    named = {part.removesuffix(".py") for path in FILES for part in path.relative_to(SOURCE).parts}
+    assert not named & {"utils", "util", "helpers", "helper", "manager", "base", "components", "common", "misc"}
+
+
+def test_the_door_is_a_door():
+    assert len((ROOT / "train.py").read_text().splitlines()) <= 15
+
+
+def test_what_people_type_is_what_they_typed_before():
+    """A contract: a key or choice leaves this list only with an issue that says so."""
+    front = set(re.findall(r"^(\w+):", (ROOT / "conf" / "train.yaml").read_text(), flags=re.MULTILINE)) - {"defaults"}
+    assert {"task", "name", "run", "seed", "deterministic", "test", "predictions", "output_root"} <= front
+    there = groups(ROOT / "conf")
+    for group, choices in {
+        "model": "mlp cnn resnet transformer",
+        "datamodule": "digits breast_cancer wine diabetes text",
+        "objective": "classification regression language_model",
+        "optimizer": "sgd sgd_nesterov adam adamw nadam radam rmsprop adagrad adadelta adafactor muon",
+        "scheduler": "none constant linear cosine cosine_restarts polynomial exponential step multistep inverse_sqrt wsd "
+        "one_cycle cyclic plateau",
+        "warmup": "none linear exponential cosine",
+        "param_groups": "none no_decay",
+        "lr_finder": "none on",
+        "callbacks": "default none",
+        "trainer": "default cpu gpu ddp fsdp",
+        "logger": "default tensorboard csv none wandb mlflow",
+        "experiment": "none digits breast_cancer wine diabetes text",
+        "debug": "none one_batch overfit profiler limited",
+        "sweep": "grid random bayes",
+        "hydra": "default",
+    }.items():
+        assert set(choices.split()) <= set(there[group]), group
+
+
+def test_every_yaml_says_what_it_is_and_how_to_type_it():
+    for path in (ROOT / "conf").rglob("*.yaml"):
+        first = next(line for line in path.read_text().splitlines() if not line.startswith("# @package"))
+        assert first.startswith("# "), path
