@@ -15,12 +15,12 @@ class StrideSweeper(Sweeper):
     """Runs each point of a sweep as a process of its own; Hydra's launchers and folders are not used."""
 
     def setup(self, *, hydra_context: Any, task_function: Any, config: "DictConfig") -> None:
-        self.config = config
+        self.cfg = config
 
     def sweep(self, arguments: list[str]) -> Any:
         from stride.sweep.driver import run
 
-        outcome = run(arguments, self.config)
+        outcome = run(arguments, self.cfg)
         if outcome.exit_code:
             raise SystemExit(int(outcome.exit_code))  # Hydra drops what a sweeper returns
         return outcome

@@ -7,7 +7,7 @@ import platform
 import re
 import subprocess
 from dataclasses import dataclass
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -129,9 +129,16 @@ def _plain(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def versions() -> dict[str, str]:
+def versions() -> dict[str, str | None]:
     names = ("stride", "torch", "pytorch-lightning", "hydra-core", "torchmetrics")
-    return {"python": platform.python_version(), **{name: version(name) for name in names}}
+    return {"python": platform.python_version(), **{name: _version(name) for name in names}}
+
+
+def _version(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:  # this project used from its folder without being installed
+        return None
 
 
 def git() -> dict[str, Any]:

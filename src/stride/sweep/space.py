@@ -27,8 +27,8 @@ class Choice:
 
     def edge(self, text: str) -> str | None:
         """`lower` or `upper` where `text` is the least or the largest of several numbers."""
-        numbers = [_number(value) for value in self.values]
-        if None in numbers or min(numbers) == max(numbers):
+        numbers = [number for value in self.values if (number := _number(value)) is not None]
+        if len(numbers) < len(self.values) or min(numbers) == max(numbers):
             return None
         return {min(numbers): "lower", max(numbers): "upper"}.get(float(text))
 
@@ -96,6 +96,7 @@ def _read_swept(key: str, override: "Override", default: Any, space: Space) -> l
 
     sweep = override.value()
     if isinstance(sweep, IntervalSweep):
+        assert sweep.start is not None and sweep.end is not None
         whole = isinstance(sweep.start, int) and isinstance(sweep.end, int)
         whole = whole or (isinstance(default, int) and not isinstance(default, bool))
         interval = Interval(float(sweep.start), float(sweep.end), "log" in sweep.tags, whole)
