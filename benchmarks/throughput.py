@@ -48,7 +48,9 @@ def scaled(pixels: torch.Tensor) -> torch.Tensor:
 class MnistShaped(InMemory):
     """The benchmark's data behind Stride's own loader."""
 
-    spec = {"channels": 1, "height": 28, "width": 28, "classes": 10, "features": 784}
+    @property
+    def spec(self):
+        return {"classes": 10, "features": 784}
 
     def load(self):
         return tuple((scaled(x), y) for x, y in (images(TRAIN, 0), images(VAL, 1), images(VAL, 2)))
@@ -139,10 +141,11 @@ class Templates(Loss):
 
 
 class PerSample(Dataset):
-    """A PIL image for each sample, made a tensor and normalised on its own, as torchvision's transforms do."""
+    """Sample by sample, operation by operation what torchvision's MNIST, ToTensor and Normalize do."""
 
     def __init__(self, count: int, seed: int):
         self.pixels, self.labels = images(count, seed)
+        self.pixels = self.pixels[:, 0]
 
     def __len__(self):
         return len(self.labels)
@@ -150,9 +153,13 @@ class PerSample(Dataset):
     def __getitem__(self, index):
         from PIL import Image
 
-        image = Image.fromarray(self.pixels[index, 0].numpy(), mode=None)
-        tensor = torch.from_numpy(np.array(image, np.uint8, copy=True))[None].to(torch.float32).div(255)
-        return tensor.sub_(0.1307).div_(0.3081), int(self.labels[index])
+        image, label = Image.fromarray(self.pixels[index].numpy()), int(self.labels[index])
+        tensor = torch.from_numpy(np.array(image, np.uint8, copy=True)).view(image.size[1], image.size[0], 1)
+        tensor = tensor.permute((2, 0, 1)).contiguous().to(torch.float32).div(255).clone()
+        mean, std = torch.as_tensor((0.1307,)), torch.as_tensor((0.3081,))
+        if (std == 0).any():
+            raise ValueError("std is zero")
+        return tensor.sub_(mean.view(-1, 1, 1)).div_(std.view(-1, 1, 1)), label
 
 
 def lightning(module: pl.LightningModule, train, val, **trainer) -> float:

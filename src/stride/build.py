@@ -54,7 +54,7 @@ def refused_targets(cfg: "DictConfig", source: Path, environment: str = "") -> l
         source: the folder whose packages are the project's own.
         environment: more packages, separated by commas (STRIDE_ALLOW_TARGETS).
     """
-    own = tuple(f"{path.name}." for path in source.iterdir() if path.is_dir() and (path / "__init__.py").exists())
+    own = tuple(f"{path.name}." for path in source.iterdir() if path.is_dir() and any(path.glob("*.py")))
     extra = tuple(f"{name.strip().rstrip('.')}." for name in environment.split(",") if name.strip())
     faults = []
     for where, target in _targets(cfg):

@@ -117,12 +117,14 @@ def test_a_diverged_trial_is_a_result_the_last_in_the_ranking_and_no_edge(tmp_pa
     assert "upper edge" not in capsys.readouterr().out
 
 
-def test_where_trials_diverge_is_searched_less(tmp_path, command):
+@pytest.mark.parametrize("mode", ["min", "max"])
+def test_where_trials_diverge_is_searched_less(tmp_path, command, mode):
     """Told as failures they would teach TPE nothing, and most of what it chooses here would diverge."""
-    words = ["optimizer.lr=tag(log,interval(1e-3,1))"]  # a half of it diverges
-    outcome = run(words, config(tmp_path, sampler="tpe", trials=24, startup=5), command=command)
+    cfg = config(tmp_path, sampler="tpe", trials=20, startup=5)
+    cfg.objective.score.mode = mode
+    outcome = run(["optimizer.lr=tag(log,interval(1e-3,1))"], cfg, command=command)  # a half of it diverges
     chosen = [row for name, row in rows_of(outcome).items() if int(name) >= 8]
-    assert sum(row["status"] == "diverged" for row in chosen) <= 5
+    assert sum(row["status"] == "diverged" for row in chosen) <= 4
 
 
 @pytest.mark.parametrize("sampler", ["random", "tpe"])
@@ -216,17 +218,6 @@ def test_ctrl_c_stops_the_trials_writes_the_report_and_the_rest_is_refused(tmp_p
     assert not living(folder)
     with pytest.raises(ConfigError, match=rf"this sweep with 1 of 3 trials.*; try: name={folder.name}-2"):
         run(["seed=7,6,8"], cfg, command=command)
-
-
-def test_a_trial_that_will_not_stop_is_killed_with_all_that_it_started(tmp_path, monkeypatch):
-    stubborn = "trap '' INT; sleep 60 & wait; wait"
-    monkeypatch.setattr(trials, "PATIENCE", 0.3)
-    trial = trials.start(["bash", "-c", stubborn], [], 0, tmp_path, None)
-    time.sleep(0.3)
-    trials.stop([trial], signal.SIGINT)
-    assert trial.process.returncode == -signal.SIGKILL
-    with pytest.raises(ProcessLookupError):
-        os.killpg(trial.process.pid, 0)
 
 
 def living(folder):

@@ -16,6 +16,7 @@ def config(**sweep):
             "output_root": "runs",
             "seed": 42,
             "optimizer": {"lr": 0.001},
+            "lr_finder": {},
             "objective": {"score": {"name": "val/loss", "mode": "min"}},
             "sweep": {"sampler": "grid", "trials": None, "jobs": 1, **sweep},
         }
@@ -38,7 +39,7 @@ TPE = {"sampler": "tpe", "trials": 8, "startup": 5}
         ([LR], RANDOM | {"trials": None}, "sweep.trials", "an integer >= 1; got None"),
         ([LR], RANDOM | {"trials": 2.5}, "sweep.trials", "an integer >= 1; got 2.5"),
         ([LR], RANDOM | {"jobs": True}, "sweep.jobs", "an integer >= 1; got True"),
-        ([LR], TPE | {"startup": None}, "sweep.startup", "an integer >= 1; got None"),
+        ([LR], TPE | {"startup": 0}, "sweep.startup", "an integer >= 1; got 0"),
         (["name=a,b"], {}, "name", "one for the whole sweep"),
         (["output_root=a,b"], {}, "output_root", "one for the whole sweep"),
         (["sweep.jobs=1,2"], {}, "sweep.jobs", "one for the whole sweep"),
@@ -77,6 +78,16 @@ def test_the_folder_follows_from_what_is_run(words, sweep, same):
     assert (folder == first.folder) == same
     assert folder.parent.name == "runs"
     assert len(folder.name) == len("sweep-") + 8
+
+
+def test_a_swept_rate_and_one_that_is_found_exclude_each_other():
+    cfg = config()
+    with pytest.raises(ConfigError, match=r"error: lr_finder: on, while optimizer.lr is swept.*; try: lr_finder=none"):
+        read(["lr_finder=none,on", "optimizer.lr=1e-3,1e-2"], cfg)
+    cfg.lr_finder = {"steps": 100}
+    with pytest.raises(ConfigError, match="lr_finder=none"):
+        read(["lr_finder=on", "optimizer.lr=1e-3,1e-2"], cfg)
+    assert read(["lr_finder=on", "optimizer=adam,sgd"], cfg).trials == 2
 
 
 def test_a_trial_is_a_line_of_its_own_without_the_words_for_the_sweep():

@@ -17,9 +17,9 @@ from rich.text import Text
 from stride.report import record
 
 # Where a status stands in the ranking: what ran to its end, what may still, what diverged, what is no result.
-PLACE = {"finished": 0, "stopped_early": 0, "pruned": 1, "interrupted": 1, "running": 1, "diverged": 2}
+STANDING = {"finished": 0, "stopped_early": 0, "pruned": 1, "interrupted": 1, "running": 1, "diverged": 2}
 NO_RESULT = 3
-PLACES_OF_A_RUN = ("name", "output_root")  # words that say where a run lives, not what it is
+NOT_COMPARED = ("name", "output_root")  # words that say where a run lives, not what it is
 MOST_KEYS = 5  # more columns than these would squeeze every one of them
 
 
@@ -90,20 +90,20 @@ def ranked(rows: Sequence[Row]) -> list[Row]:
     def place(row: Row) -> tuple[str, int, bool, float]:
         sign = -1 if row.mode == "max" else 1
         known = row.score is not None
-        return row.score_name or "\uffff", PLACE.get(row.status, NO_RESULT), not known, sign * (row.score or 0.0)
+        return row.score_name or "\uffff", STANDING.get(row.status, NO_RESULT), not known, sign * (row.score or 0.0)
 
     return sorted(rows, key=place)
 
 
 def best(rows: Sequence[Row]) -> Row | None:
     """The best of the rows that ran to their end with a score."""
-    ended = [row for row in rows if PLACE.get(row.status) == 0 and row.score is not None]
+    ended = [row for row in rows if STANDING.get(row.status) == 0 and row.score is not None]
     return ranked(ended)[0] if ended else None
 
 
 def differing(rows: Sequence[Row]) -> list[str]:
     """The keys of the words in which the rows differ, in the order they were typed."""
-    keys = dict.fromkeys(key for row in rows for key in row.words if key not in PLACES_OF_A_RUN)
+    keys = dict.fromkeys(key for row in rows for key in row.words if key not in NOT_COMPARED)
     return [key for key in keys if len({row.words.get(key) for row in rows}) > 1]
 
 

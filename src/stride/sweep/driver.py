@@ -19,12 +19,12 @@ from stride.report.table import Row, best, read_row
 from stride.sweep import plan as plans
 from stride.sweep import trials
 from stride.sweep.plan import Plan
+from stride.sweep.space import number
 from stride.sweep.study import JOURNAL, Study, Told
 from stride.sweep.trials import Result, Trial
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
-
 
 STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -53,8 +53,8 @@ def run(words: Sequence[str], cfg: "DictConfig", *, command: Sequence[str] = tri
         plan.folder.mkdir(parents=True)
     except OSError as error:
         raise ConfigError(Fault("output_root", f"{plan.folder}: {error.strerror}")) from error
-    study = Study(plan, plan.folder)
     with _caught() as signals:
+        study = Study(plan, plan.folder)
         _run_trials(plan, study, command, console, signals)
         told = study.told()
         report = _report(plan, told, "interrupted" if _cut_short(plan, told) else "finished")
@@ -155,8 +155,13 @@ def _row(plan: Plan, trial: Told, open_status: str) -> Row:
     folder = plan.folder / str(trial.number)
     known = (folder / "run.json").is_file()
     row = read_row(folder, folder.name) if known else Row(folder.name, open_status)
-    asked = float(trial.values["optimizer.lr"]) if "optimizer.lr" in trial.values else None
-    row = replace(row, words=trial.values, score_name=plan.score, mode=plan.mode, asked=row.asked or asked)
+    row = replace(
+        row,
+        words=trial.values,
+        score_name=row.score_name or plan.score,
+        mode=plan.mode,
+        asked=row.asked or number(trial.values.get("optimizer.lr", "")),
+    )
     return replace(row, status=trial.result.status, reason=trial.result.reason) if trial.result else row
 
 

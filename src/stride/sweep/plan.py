@@ -26,7 +26,7 @@ OF_ONE_RUN = ("test", "validate", "predict")
 class Plan:
     """A sweep that can start: `trials` in all, `jobs` at once, each trial the `fixed` words and a point of `space`.
 
-    `startup` counts the random trials before a model of the scores chooses; None where none does. `seed` is the
+    `startup` counts tpe's random trials before the first chosen one (None: as many as Optuna takes), `seed` is the
     sampler's, `mode` says whether the least (min) or the largest (max) `score` is best, `command` is what was typed.
     """
 
@@ -80,17 +80,13 @@ def read(words: Sequence[str], cfg: "DictConfig") -> Plan:
     sampler, trials, jobs = (cfg.sweep.get(key) for key in ("sampler", "trials", "jobs"))
     startup = cfg.sweep.get("startup") if sampler == "tpe" else None
     faults += _nothing_to_rank(given, space)
-    if sampler not in SAMPLERS:
-        hint = nearest(str(sampler), SAMPLERS) or "tpe"
-        law = f"samplers: {', '.join(SAMPLERS)}"
-        faults.append(Fault("sweep.sampler", f"no sampler {sampler!r}", law, f"sweep.sampler={hint}"))
+    if "optimizer.lr" in space and ("lr_finder" in space or cfg.get("lr_finder")):
+        law = "each trial would find its own and use that"
+        faults.append(Fault("lr_finder", "on, while optimizer.lr is swept", law, "lr_finder=none"))
     if sampler == "grid":
         faults += _not_a_grid(space, trials)
         trials = math.prod(len(values.values) for values in space.values() if isinstance(values, Choice))
-    counts = {"trials": trials, "jobs": jobs, **({"startup": startup} if sampler == "tpe" else {})}
-    for key, count in counts.items():
-        if not isinstance(count, int) or isinstance(count, bool) or count < 1:
-            faults.append(Fault(f"sweep.{key}", "must be an integer >= 1", f"got {count}", f"sweep.{key}=1"))
+    faults += _settings(sampler, trials, jobs, startup)
     if faults:
         raise ConfigError(*faults)
     return Plan(
@@ -131,3 +127,14 @@ def _not_a_grid(space: Space, trials: int | None) -> Iterator[Fault]:
             yield Fault(key, f"a grid has no {values}", "it needs values", f"sweep=random or {ends}")
     if trials is not None:
         yield Fault("sweep.trials", "a grid is run whole", f"got {trials}", f"sweep=random sweep.trials={trials}")
+
+
+def _settings(sampler: Any, trials: Any, jobs: Any, startup: Any) -> Iterator[Fault]:
+    if sampler not in SAMPLERS:
+        hint = nearest(str(sampler), SAMPLERS) or "tpe"
+        yield Fault(
+            "sweep.sampler", f"no sampler {sampler!r}", f"samplers: {', '.join(SAMPLERS)}", f"sweep.sampler={hint}"
+        )
+    for key, count in (("trials", trials), ("jobs", jobs), ("startup", 1 if startup is None else startup)):
+        if not isinstance(count, int) or isinstance(count, bool) or count < 1:
+            yield Fault(f"sweep.{key}", "must be an integer >= 1", f"got {count}", f"sweep.{key}=1")

@@ -27,7 +27,7 @@ class Choice:
 
     def edge(self, text: str) -> str | None:
         """`lower` or `upper` where `text` is the least or the largest of several numbers."""
-        numbers = [number for value in self.values if (number := _number(value)) is not None]
+        numbers = [found for value in self.values if (found := number(value)) is not None]
         if len(numbers) < len(self.values) or min(numbers) == max(numbers):
             return None
         return {min(numbers): "lower", max(numbers): "upper"}.get(float(text))
@@ -121,7 +121,8 @@ def _interval_faults(key: str, interval: Interval) -> list[Fault]:
     return []
 
 
-def _number(text: str) -> float | None:
+def number(text: str) -> float | None:
+    """`text` as a number, None if it is none."""
     try:
         return float(text)
     except ValueError:

@@ -103,6 +103,7 @@ def _points(plan: Plan) -> list[dict[str, str]]:
 def _sampler(plan: Plan) -> "BaseSampler":
     from optuna.samplers import RandomSampler, TPESampler
 
-    if plan.startup is not None:
-        return TPESampler(seed=plan.seed, n_startup_trials=plan.startup)
-    return RandomSampler(seed=plan.seed)
+    if plan.sampler != "tpe":
+        return RandomSampler(seed=plan.seed)  # of a grid, every point stands in the journal: nothing is drawn
+    optunas_own = 10
+    return TPESampler(seed=plan.seed, n_startup_trials=optunas_own if plan.startup is None else plan.startup)

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -17,7 +18,6 @@ from stride.sweep.plan import ROOT
 TRAIN = (sys.executable, str(ROOT / "train.py"))
 PATIENCE = 20.0  # seconds between asking a trial to stop and killing it; it writes a last checkpoint meanwhile
 POLL = 0.05  # seconds
-PLAIN = set("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-./")
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,6 @@ class Trial:
 
 def start(command: Sequence[str], words: Sequence[str], number: int, sweep: Path, threads: int | None) -> Trial:
     """Start `command words` as run NUMBER of the folder `sweep`, with that many `threads` (None: as it likes)."""
-    place = str(sweep) if set(str(sweep)) <= PLAIN else "'" + str(sweep).replace("\\", "\\\\").replace("'", "\\'") + "'"
     logs = sweep / "logs"
     logs.mkdir(exist_ok=True)
     stderr = logs / f"{number}-stderr.log"
@@ -58,7 +57,7 @@ def start(command: Sequence[str], words: Sequence[str], number: int, sweep: Path
     environment.pop("STRIDE_RUN_DIR", None)
     with (logs / f"{number}-stdout.log").open("wb") as out, stderr.open("wb") as err:
         process = subprocess.Popen(
-            [*command, *words, f"name={number}", f"output_root={place}"],
+            [*command, *words, f"name={number}", f"output_root={_quoted(sweep)}"],
             stdin=subprocess.DEVNULL,
             stdout=out,
             stderr=err,
@@ -81,6 +80,14 @@ def stop(trials: Collection[Trial], how: int, hurry: Sequence[int] = ()) -> None
     for trial in trials:
         trial.process.wait()
         _close_record(trial.folder, "interrupted")
+
+
+def _quoted(path: Path) -> str:
+    """`path` as a value on the line; one with a space, a comma or a bracket needs quotes of its own there."""
+    text = str(path)
+    if re.fullmatch(r"[A-Za-z0-9_./-]+", text):
+        return text
+    return "'" + text.replace("'", "\\'") + "'"
 
 
 def _send(trials: Collection[Trial], how: int) -> None:
