@@ -5,8 +5,8 @@
 One task for all: the MLP of the leading Lightning + Hydra template (784-64-128-64-10 with BatchNorm, Adam,
 batch 128) on 27,500 made-up images of MNIST's shape, three epochs, validated on 2,500 after each. The bare loop
 has no logging, no metrics but the validation loss, no checkpoints. `templates` is what that template does per
-sample and per step: PIL image -> tensor -> normalise in a Dataset, a DataLoader, torchmetrics called and
-logged in each step, Lightning's RichProgressBar and ModelCheckpoint.
+sample and per step: PIL image -> tensor -> normalise in a Dataset behind ConcatDataset and random_split, a
+DataLoader, torchmetrics called and logged in each step, Lightning's RichProgressBar, ModelCheckpoint, EarlyStopping.
 """
 
 import argparse
@@ -22,9 +22,9 @@ import pytorch_lightning as pl
 import torch
 from omegaconf import OmegaConf
 from torch import nn
-from torch.utils.data import DataLoader, Dataset, TensorDataset
+from torch.utils.data import ConcatDataset, DataLoader, Dataset, TensorDataset, random_split
 from torchmetrics import MeanMetric
-from torchmetrics.classification import MulticlassAccuracy
+from torchmetrics.classification import Accuracy
 
 from stride import build
 from stride.datamodules.in_memory import InMemory
@@ -128,24 +128,48 @@ class Templates(Loss):
 
     def __init__(self):
         super().__init__()
-        self.mean, self.accuracy = MeanMetric(), MulticlassAccuracy(num_classes=10)
+        self.mean, self.accuracy = MeanMetric(), Accuracy(task="multiclass", num_classes=10)
 
     def training_step(self, batch, _):
         output = self.model(batch[0])
         loss = self.loss(output, batch[1])
         self.mean(loss)
-        self.accuracy(output, batch[1])
+        self.accuracy(output.argmax(dim=1), batch[1])
         self.log("train/loss", self.mean, on_step=False, on_epoch=True, prog_bar=True)
         self.log("train/acc", self.accuracy, on_step=False, on_epoch=True, prog_bar=True)
         return loss
 
 
+class ToTensor:
+    """torchvision's, operation by operation: a PIL image to float32 (channels, height, width) in [0, 1]."""
+
+    def __call__(self, image):
+        tensor = torch.from_numpy(np.array(image, np.uint8, copy=True)).view(image.size[1], image.size[0], 1)
+        return tensor.permute((2, 0, 1)).contiguous().to(dtype=torch.get_default_dtype()).div(255)
+
+
+class Normalize(nn.Module):
+    """torchvision's, operation by operation."""
+
+    def __init__(self, mean: tuple[float, ...], std: tuple[float, ...]):
+        super().__init__()
+        self.mean, self.std = mean, std
+
+    def forward(self, tensor):
+        tensor = tensor.clone()
+        mean = torch.as_tensor(self.mean, dtype=tensor.dtype, device=tensor.device)
+        std = torch.as_tensor(self.std, dtype=tensor.dtype, device=tensor.device)
+        if (std == 0).any():
+            raise ValueError("std is zero")
+        return tensor.sub_(mean.view(-1, 1, 1)).div_(std.view(-1, 1, 1))
+
+
 class PerSample(Dataset):
-    """Sample by sample, operation by operation what torchvision's MNIST, ToTensor and Normalize do."""
+    """Image by image, as torchvision's MNIST with ToTensor and Normalize (which takes a tenth longer still)."""
 
     def __init__(self, count: int, seed: int):
-        self.pixels, self.labels = images(count, seed)
-        self.pixels = self.pixels[:, 0]
+        pixels, self.labels = images(count, seed)
+        self.pixels, self.transforms = pixels[:, 0], (ToTensor(), Normalize((0.1307,), (0.3081,)))
 
     def __len__(self):
         return len(self.labels)
@@ -154,12 +178,9 @@ class PerSample(Dataset):
         from PIL import Image
 
         image, label = Image.fromarray(self.pixels[index].numpy()), int(self.labels[index])
-        tensor = torch.from_numpy(np.array(image, np.uint8, copy=True)).view(image.size[1], image.size[0], 1)
-        tensor = tensor.permute((2, 0, 1)).contiguous().to(torch.float32).div(255).clone()
-        mean, std = torch.as_tensor((0.1307,)), torch.as_tensor((0.3081,))
-        if (std == 0).any():
-            raise ValueError("std is zero")
-        return tensor.sub_(mean.view(-1, 1, 1)).div_(std.view(-1, 1, 1)), label
+        for transform in self.transforms:
+            image = transform(image)
+        return image, label
 
 
 def lightning(module: pl.LightningModule, train, val, **trainer) -> float:
@@ -183,8 +204,10 @@ def trainer_only() -> float:
 
 
 def templates() -> float:
-    watchers = [pl.callbacks.RichProgressBar(), pl.callbacks.ModelCheckpoint(monitor="val/loss", save_last=True)]
-    return lightning(Templates(), PerSample(TRAIN, 0), PerSample(VAL, 1), logger=False, callbacks=watchers)
+    train, val = random_split(ConcatDataset([PerSample(TRAIN, 0), PerSample(VAL, 1)]), [TRAIN, VAL])
+    best = pl.callbacks.ModelCheckpoint(monitor="val/loss", save_last=True)
+    watchers = [best, pl.callbacks.EarlyStopping("val/loss", patience=100), pl.callbacks.RichProgressBar()]
+    return lightning(Templates(), train, val, logger=False, callbacks=watchers)
 
 
 def main() -> None:

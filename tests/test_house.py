@@ -134,8 +134,8 @@ def test_what_people_type_is_what_they_typed_before():
         "datamodule": "digits breast_cancer wine diabetes text",
         "objective": "classification regression language_model",
         "optimizer": "sgd sgd_nesterov adam adamw nadam radam rmsprop adagrad adadelta adafactor muon",
-        "scheduler": "none constant linear cosine cosine_restarts polynomial exponential step multistep inverse_sqrt wsd "
-        "one_cycle cyclic plateau",
+        "scheduler": "none constant linear cosine cosine_restarts polynomial exponential step multistep inverse_sqrt "
+        "wsd one_cycle cyclic plateau",
         "warmup": "none linear exponential cosine",
         "param_groups": "none no_decay",
         "lr_finder": "none on",

@@ -55,7 +55,7 @@ REFUSED = [
     (["task=test"], "run", "task=test needs the folder of a run"),
     (["task=test", "run=no_such_run"], "run", "no run at 'no_such_run'"),
     (["run=runs/a"], "run", "is not read by task=train"),
-    (["hydra.run.dir=../../x"], "hydra.run.dir", "not used by a single run"),
+    (["hydra.run.dir=../../x"], "hydra.run.dir", "has no effect here"),
     (["+x._target_=torch.load"], "x._target_", "no such key"),
     (["warmup=none", "warmup.length=5%"], "warmup.length", "warmup=none has nothing to set; try: warmup="),
     (["scheduler=one_cycle", "warmup.length=5%"], "warmup.length", "nothing to set"),

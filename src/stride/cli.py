@@ -88,5 +88,4 @@ def _forced(line: Line) -> list[str]:
     """The words of a checked line as Hydra takes them: `++`, for keys that only some of the swept choices have."""
     words = [word.lstrip("+") for word in line.overrides]
     keys = [word.partition("=")[0] for word in words]
-    as_typed = [key in line.choices or key.startswith("hydra") for key in keys]
-    return [word if typed else f"++{word}" for word, typed in zip(words, as_typed, strict=True)]
+    return [word if key in line.choices else f"++{word}" for word, key in zip(words, keys, strict=True)]

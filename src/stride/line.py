@@ -90,13 +90,12 @@ def read(words: list[str], *, multirun: bool = False, conf: Path = CONF) -> tupl
             )
         elif override.is_sweep_override() and not multirun:
             faults.append(_several_without_multirun(override))
-        elif key in options and key != "hydra":
+        elif re.match(r"hydra(\W|$)", key):
+            law = "a run makes its own folder and log below output_root/name, a sweep is set by sweep.*"
+            faults.append(Fault(key, "is Hydra's own and has no effect here", law))
+        elif key in options:
             if _option_is_known(override, options, faults):
                 choices[key] = override
-        elif key == "hydra" or key.startswith(("hydra.", "hydra/")):
-            if not multirun:
-                law = "a run makes its own folder and log; its place is output_root/name"
-                faults.append(Fault(key, "is not used by a single run", law, "name=my_run"))
         else:
             values.append(override)
 
@@ -261,10 +260,13 @@ def _first(override: "Override") -> Any:
 
 def _sweep_values(override: "Override") -> Iterator[Any]:
     """The values a sweep override names; the two ends of an interval."""
-    from hydra.core.override_parser.types import IntervalSweep, QuotedString
+    from hydra.core.override_parser.types import Glob, IntervalSweep, QuotedString
 
     value = override.value()
-    found = (value.start, value.end) if isinstance(value, IntervalSweep) else override.sweep_iterator()
+    if isinstance(value, Glob):
+        found = iter(value.filter(groups().get(override.key_or_group, [])))
+    else:
+        found = (value.start, value.end) if isinstance(value, IntervalSweep) else override.sweep_iterator()
     for one in found:
         yield one.text if isinstance(one, QuotedString) else one
 

@@ -1,14 +1,14 @@
 """The LightningModule: a network, what it is trained for, and how."""
 
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, cast
 
 import torch
 from pytorch_lightning import LightningModule
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
-from torchmetrics import MeanMetric
+from torchmetrics import MeanMetric, Metric
 
 from stride.horizon import horizon
 from stride.lr.duration import Horizon
@@ -50,6 +50,14 @@ class LitModule(LightningModule):
         self._param_groups = param_groups
         self._loss = MeanMetric()  # of validation and test; weighted by batch, and over all ranks
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        # Lightning sets this string twice around every hook, fifty times a step; nn.Module looks for a
+        # parameter, a module and a buffer in it each time.
+        if name == "_current_fx_name":
+            self.__dict__[name] = value
+        else:
+            super().__setattr__(name, value)
+
     def forward(self, inputs: Tensor) -> Tensor:
         return self.network(inputs)
 
@@ -82,16 +90,19 @@ class LitModule(LightningModule):
         scheduler = LambdaLR(optimizer, self._schedule(horizon(self.trainer)))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
+    def _metrics(self) -> dict[str, Metric]:
+        return cast(dict[str, Metric], dict(self.objective.metrics.items()))
+
     def _evaluate(self, batch: tuple[Tensor, Tensor]) -> None:
         inputs, targets = batch
         outputs = self(inputs)
         self._loss.update(self.objective(outputs, targets), weight=len(inputs))
-        for metric in self.objective.metrics.values():
+        for metric in self._metrics().values():
             metric.update(outputs.float(), targets)  # a softmax in bf16 is off in its third digit
 
     def _log_scores(self, stage: str) -> None:
         # compute() already reduces over ranks, so logging does not.
-        for name, metric in {"loss": self._loss, **self.objective.metrics}.items():
+        for name, metric in {"loss": self._loss, **self._metrics()}.items():
             self.log(
                 f"{stage}/{name}",
                 metric.compute().to(torch.float32),

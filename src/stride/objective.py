@@ -16,7 +16,7 @@ class Objective(nn.Module):
             module and never enter a checkpoint.
         score: `name` of the logged value that picks the best checkpoint (`val/loss`), and `mode`, min or max.
 
-    Raises ValueError for a score without a name or with another mode.
+    Raises ValueError for a score without a name or with another mode, and for a metric called `loss`.
     """
 
     def __init__(
@@ -27,6 +27,8 @@ class Objective(nn.Module):
             raise ValueError(
                 f"`score` must hold a name (as val/loss) and a mode (min or max), but got score={dict(score)}"
             )
+        if "loss" in (metrics or {}):
+            raise ValueError("a metric may not be called `loss`: that name is the loss's own")
         self.loss = loss
         self.metrics = nn.ModuleDict(metrics or {})
         self.score = dict(score)

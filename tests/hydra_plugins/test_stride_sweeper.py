@@ -41,7 +41,7 @@ def test_a_sweep_trains_each_combination_in_a_folder_of_its_own_and_leaves_nothi
         (["sweep=bayes", "sweep.trials=0"], "error: sweep.trials: must be an integer >= 1"),
         (["sweep=bayse"], "did you mean `bayes`?"),
         (["optimizer.lrr=1,2"], "did you mean `optimizer.lr`?"),
-        (["hydra.verbose=true,false"], "error: hydra: "),
+        (["hydra.verbose=true,false"], "error: hydra.verbose: "),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )

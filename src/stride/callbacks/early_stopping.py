@@ -5,11 +5,12 @@ import math
 from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning import callbacks as lightning
 
+from stride.callbacks.lean import Lean
 from stride.horizon import horizon
 from stride.lr.duration import Duration
 
 
-class EarlyStopping(lightning.EarlyStopping):
+class EarlyStopping(Lean, lightning.EarlyStopping):
     """Lightning's EarlyStopping with patience as a duration (`30%`, `500 steps`, `2 epochs`).
 
     A schedule that decays improves the score most at its end: a patience counted in validations stops a long

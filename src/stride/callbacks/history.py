@@ -4,9 +4,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from pytorch_lightning import Callback, LightningModule, Trainer
+from pytorch_lightning import LightningModule, Trainer
 from torch import Tensor
 
+from stride.callbacks.lean import Lean
 from stride.callbacks.steps import loss_of
 
 
@@ -20,7 +21,7 @@ class Point:
     scores: dict[str, float]
 
 
-class History(Callback):
+class History(Lean):
     """Keeps a Point for every validation, and picks the best by the score.
 
     Args:

@@ -4,9 +4,10 @@ import csv
 from pathlib import Path
 from typing import Any
 
-from pytorch_lightning import Callback, LightningModule, Trainer
+from pytorch_lightning import LightningModule, Trainer
 from torch.optim import Optimizer
 
+from stride.callbacks.lean import Lean
 from stride.callbacks.steps import is_due, just_stepped
 from stride.horizon import horizon
 
@@ -14,7 +15,7 @@ MOST_ROWS = 100_000
 ROWS_HELD = 1_000
 
 
-class LRTrace(Callback):
+class LRTrace(Lean):
     """Writes lr_trace.csv (`step` and one column for each parameter group) and logs `lr/<group>`.
 
     The value is read in the last of the step's pre-hooks, after every scheduler and the warm-up have had their

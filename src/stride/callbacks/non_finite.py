@@ -3,14 +3,15 @@
 import math
 from typing import Any
 
-from pytorch_lightning import Callback, LightningModule, Trainer
+from pytorch_lightning import LightningModule, Trainer
 from torch import Tensor
 
+from stride.callbacks.lean import Lean
 from stride.callbacks.steps import is_due, just_stepped, loss_of
 from stride.errors import Diverged
 
 
-class NonFinite(Callback):
+class NonFinite(Lean):
     """Raises Diverged when the training loss, or a logged validation metric that is a loss, is NaN or infinite.
 
     The losses are added up on the device, where one NaN stays NaN, and the sum is looked at when a point is

@@ -3,13 +3,14 @@
 from collections.abc import Callable
 from typing import Any
 
-from pytorch_lightning import Callback, LightningModule, Trainer
+from pytorch_lightning import LightningModule, Trainer
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
+from stride.callbacks.lean import Lean
 from stride.errors import ConfigError, Fault
 
 
-class Plateau(Callback):
+class Plateau(Lean):
     """Steps one ReduceLROnPlateau for each optimizer at the end of every validation.
 
     Lightning's own list of schedulers forgets a plateau's update when a run is resumed from a checkpoint that

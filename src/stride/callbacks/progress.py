@@ -6,8 +6,10 @@ from typing import Any
 from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.callbacks import RichProgressBar
 
+from stride.callbacks.lean import Lean
 
-class Progress(RichProgressBar):
+
+class Progress(Lean, RichProgressBar):
     """Lightning's rich progress bar with the loss, the LR in use and the validation scores.
 
     Any callback with a dict `shown` (name -> text) adds to it. Between two redraws nothing is computed:

@@ -3,14 +3,15 @@
 from typing import Any
 
 import torch
-from pytorch_lightning import Callback, LightningModule, Trainer
+from pytorch_lightning import LightningModule, Trainer
 from torch import Tensor
 from torch.optim import Optimizer
 
+from stride.callbacks.lean import Lean
 from stride.callbacks.steps import is_due, just_stepped, loss_of
 
 
-class TrainLog(Callback):
+class TrainLog(Lean):
     """Logs the mean training loss since the last point, the gradient's L2 norm before clipping, and the epoch.
 
     It adds up on the device and asks for a number only when a point is due: `self.log` in every step costs

@@ -2,15 +2,16 @@
 
 from collections.abc import Callable
 
-from pytorch_lightning import Callback, LightningModule, Trainer
+from pytorch_lightning import LightningModule, Trainer
 from torch.optim import Optimizer
 
+from stride.callbacks.lean import Lean
 from stride.horizon import horizon
 from stride.lr.duration import Horizon
 from stride.lr.schedule import Schedule
 
 
-class Warmup(Callback):
+class Warmup(Lean):
     """Multiplies each group's LR by `ramp(step)` just before the step and puts it back just after.
 
     So the ramp composes with every scheduler, and no scheduler can undo it. There is no counter here: the step
