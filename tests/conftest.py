@@ -1,6 +1,7 @@
 """Fixtures that many tests share."""
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -14,15 +15,30 @@ ROOT = Path(__file__).resolve().parents[1]
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
-@pytest.fixture
-def train(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
-    """`train("optimizer=adam", ...)` runs train.py in a process of its own, its runs below tmp_path/runs."""
+@pytest.fixture(scope="session")
+def copy_of_project(tmp_path_factory: pytest.TempPathFactory) -> Callable[[dict[str, str]], Path]:
+    """`copy_of_project({"src/mine/net.py": "...", ...})` is the project's folder elsewhere, with more files in it."""
 
-    def command(*words: str, env: dict[str, str] | None = None, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
-        words = (*words, f"output_root={tmp_path / 'runs'}") if "--help" not in words else words
-        full = {**os.environ, "COLUMNS": "200", **(env or {})}
-        return subprocess.run(
-            [sys.executable, str(ROOT / "train.py"), *words], cwd=cwd, env=full, capture_output=True, text=True
-        )
+    def copy(files: dict[str, str]) -> Path:
+        folder = tmp_path_factory.mktemp("copy") / "project"
+        for name in ("src", "conf"):
+            shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copy(ROOT / "train.py", folder)
+        for name, text in files.items():
+            path = folder / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text, encoding="utf-8")
+        return folder
+
+    return copy
+
+
+@pytest.fixture(scope="session")
+def command_in() -> Callable[..., subprocess.CompletedProcess[str]]:
+    """`command_in(folder, "train.py", ...)` runs python there, with that folder's own sources."""
+
+    def command(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
+        env = {**os.environ, "PYTHONPATH": str(folder / "src"), "COLUMNS": "200"}
+        return subprocess.run([sys.executable, *words], cwd=folder, env=env, capture_output=True, text=True)
 
     return command

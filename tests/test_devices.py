@@ -1,0 +1,92 @@
+"""Two CPU processes, under Lightning's launcher and under torchrun; other precisions; deterministic kernels."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+import stride
+
+WITNESS = '''
+import hashlib, json
+from pathlib import Path
+from pytorch_lightning import Callback
+
+
+class Witness(Callback):
+    """Writes what this rank saw: a digest of each sample in each epoch, and of the weights at the end."""
+
+    def __init__(self, folder):
+        self.folder, self.seen = Path(folder), {}
+
+    def on_train_batch_start(self, trainer, module, batch, index):
+        rows = [hashlib.sha1(row.numpy().tobytes()).hexdigest() for row in batch[0]]
+        self.seen.setdefault(trainer.current_epoch, []).extend(rows)
+
+    def on_train_end(self, trainer, module):
+        weights = hashlib.sha1(b"".join(p.detach().numpy().tobytes() for p in module.network.parameters()))
+        told = {"seen": self.seen, "weights": weights.hexdigest(), "scores": {k: float(v) for k, v in
+                trainer.callback_metrics.items()}, "lr": module.lr}
+        (self.folder / f"rank-{trainer.global_rank}.json").write_text(json.dumps(told))
+'''
+YAML = """# Writes down what each rank saw.
+witness:
+  _target_: witness.seen.Witness
+  folder: {folder}
+"""
+WORDS = ["datamodule=wine", "model=mlp", "model.norm=none", "trainer.max_epochs=3", "datamodule.batch_size=8"]
+TWO = ["trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2", "callbacks=[default,witness]"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "launcher", [["train.py"], ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "train.py"]]
+)
+def test_two_processes_make_one_run_and_use_each_sample_once(launcher, copy_of_project, command_in, tmp_path):
+    files = {"src/witness/seen.py": WITNESS, "conf/callbacks/witness.yaml": YAML.format(folder=tmp_path)}
+    project = copy_of_project(files)
+    done = command_in(project, *launcher, *WORDS, *TWO, "name=both", "lr_finder=on")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("both · finished") == 1
+    assert [path.name for path in (project / "runs").iterdir()] == ["both"]
+    assert len(list(project.rglob("run.json"))) == 1
+    record = json.loads((project / "runs" / "both" / "run.json").read_text())
+    assert record["device"] == "2 x cpu"
+    first, second = (json.loads((tmp_path / f"rank-{rank}.json").read_text()) for rank in (0, 1))
+    assert first["weights"] == second["weights"]
+    assert first["lr"] == second["lr"] == record["lr"]["found"]
+    assert first["scores"]["val/loss"] == second["scores"]["val/loss"] == record["last"]["val/loss"]
+    train = 178 - 2 * 27  # wine, less 15 % for validation and 15 % for test
+    for epoch in "012":
+        both = first["seen"][epoch] + second["seen"][epoch]
+        assert len(both) == len(set(both)) == train - train % 2
+    assert first["seen"]["0"] != first["seen"]["1"]
+    assert record["steps"] == 3 * -(-(train // 2) // 8)
+
+
+def test_bf16_runs_and_its_weights_stay_in_32_bits(tmp_path):
+    import torch
+
+    words = [*WORDS, "callbacks.progress=null", f"output_root={tmp_path}"]
+    outcome = stride.run([*words, "trainer.precision=bf16-mixed", "name=half"])
+    assert outcome.status == "finished"
+    weights = torch.load(outcome.folder / "checkpoints" / "best.ckpt", weights_only=True)["state_dict"]
+    assert {weight.dtype for weight in weights.values() if weight.is_floating_point()} == {torch.float32}
+    full = stride.run([*words, "name=full"])
+    assert outcome.score != full.score  # it did compute in another precision
+    assert outcome.score == pytest.approx(full.score, rel=0.05)
+
+
+def test_a_deterministic_run_is_the_same_run_again(tmp_path):
+    import torch
+
+    outcomes = [
+        stride.run([*WORDS, "deterministic=true", f"name=run{n}", "callbacks.progress=null", f"output_root={tmp_path}"])
+        for n in (1, 2)
+    ]
+    torch.use_deterministic_algorithms(False)
+    first, second = (
+        torch.load(Path(o.folder) / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"] for o in outcomes
+    )
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    assert outcomes[0].record["scores"] == outcomes[1].record["scores"]
