@@ -1,0 +1,153 @@
+"""What the callbacks see and do in a real run of Lightning's Trainer."""
+
+import csv
+import json
+
+import pytest
+import torch
+from pytorch_lightning import Callback
+
+import stride
+from stride import build
+from stride.callbacks.lean import PER_STEP, Lean
+from stride.errors import Diverged
+from stride.pipeline import checked
+
+SMALL = ["datamodule=wine", "model=mlp", "model.hidden=[8]", "callbacks.progress=null"]
+
+
+def fit(tmp_path, *words, callbacks=(), lr=None):
+    cfg = checked([*SMALL, *words]).cfg
+    parts = build.run(cfg, tmp_path, lr or cfg.optimizer.lr)
+    parts.trainer.callbacks += callbacks
+    parts.trainer.fit(parts.module, datamodule=parts.datamodule)
+    return parts
+
+
+def rows(path):
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+class InsideStep(Callback):
+    """Reads the LR last of all pre-hooks."""
+
+    def on_train_start(self, trainer, pl_module):
+        self.lrs = []
+        trainer.optimizers[0].register_step_pre_hook(lambda o, *_: self.lrs.append(o.param_groups[0]["lr"]))
+
+
+@pytest.mark.parametrize("accumulate", [1, 3])
+def test_the_trace_has_one_row_a_step_and_tells_the_lr_inside_it(tmp_path, accumulate):
+    inside = InsideStep()
+    words = ["trainer.max_epochs=3", f"trainer.accumulate_grad_batches={accumulate}", "logger=csv"]
+    parts = fit(tmp_path, *words, "trainer.log_every_n_steps=2", callbacks=[inside])
+    traced = rows(tmp_path / "lr_trace.csv")
+    assert [int(row["step"]) for row in traced] == list(range(parts.trainer.global_step))
+    assert [float(row["all"]) for row in traced] == inside.lrs
+    logged = {int(row["step"]): float(row["lr/all"]) for row in rows(tmp_path / "metrics.csv") if row["lr/all"]}
+    last = parts.trainer.global_step - 1
+    assert sorted(logged) == [0, *range(1, last + 1, 2)]
+    assert all(lr == inside.lrs[step] for step, lr in logged.items())
+
+
+def test_train_loss_is_the_mean_since_the_last_point(tmp_path):
+    class Losses(Callback):
+        seen = ()
+
+        def on_train_batch_end(self, trainer, pl_module, outputs, *_):
+            self.seen = (*self.seen, float(outputs["loss"]))
+
+    losses = Losses()
+    fit(tmp_path, "trainer.max_epochs=2", "logger=csv", "trainer.log_every_n_steps=4", callbacks=[losses])
+    told = {int(row["step"]): float(row["train/loss"]) for row in rows(tmp_path / "metrics.csv") if row["train/loss"]}
+    assert told[0] == pytest.approx(losses.seen[0], rel=1e-6)
+    assert told[3] == pytest.approx(sum(losses.seen[1:4]) / 3, rel=1e-6)
+    assert told[7] == pytest.approx(sum(losses.seen[4:8]) / 4, rel=1e-6)
+
+
+def test_grad_norm_is_that_of_the_gradients_before_clipping(tmp_path):
+    class Norms(Callback):
+        seen = ()
+
+        def on_before_optimizer_step(self, trainer, pl_module, optimizer):
+            grads = [p.grad.flatten() for p in pl_module.parameters()]
+            self.seen = (*self.seen, float(torch.cat(grads).norm()))
+
+    norms = Norms()
+    words = ["trainer.max_steps=6", "trainer.log_every_n_steps=2", "trainer.gradient_clip_val=0.01", "logger=csv"]
+    fit(tmp_path, *words, callbacks=[norms])
+    told = {int(row["step"]): float(row["grad/norm"]) for row in rows(tmp_path / "metrics.csv") if row["grad/norm"]}
+    assert told == pytest.approx({step: norms.seen[step] for step in (0, 1, 3, 5)}, rel=1e-5)
+    assert min(norms.seen) > 0.01
+
+
+def test_plateau_halves_the_lr_at_the_validation_that_its_patience_says(tmp_path):
+    # Nothing counts as better, so the first validation is the best, and every second one after it halves the LR.
+    words = ["scheduler=plateau", "scheduler.patience=1", "scheduler.factor=0.5", "warmup.length='8 steps'"]
+    words += ["scheduler.threshold=1000", "scheduler.threshold_mode=abs", "trainer.max_epochs=6"]
+    words += ["callbacks.early_stopping=null"]
+    parts = fit(tmp_path, *words)
+    steps = parts.trainer.num_training_batches
+    lrs = [float(row["all"]) for row in rows(tmp_path / "lr_trace.csv")]
+    factor = [1, 1, 1, 0.5, 0.5, 0.25]  # of each epoch: bad validations are those after epochs 1, 2, 3, 4
+    ramp = [min(1, (step + 1) / 8) for step in range(len(lrs))]
+    assert lrs == pytest.approx([1e-3 * factor[step // steps] * ramp[step] for step in range(len(lrs))])
+
+
+def test_patience_is_a_part_of_the_run_whatever_a_validation_is(tmp_path):
+    cases = {
+        ("trainer.max_epochs=20",): 6,
+        ("trainer.max_epochs=20", "trainer.check_val_every_n_epoch=2"): 3,
+        ("trainer.max_epochs=20", "trainer.val_check_interval=0.5"): 12,
+        ("trainer.max_epochs=20", "callbacks.early_stopping.patience='5 epochs'"): 5,
+        ("trainer.max_epochs=20", "trainer.accumulate_grad_batches=2"): 6,
+    }
+    for n, (words, validations) in enumerate(cases.items()):
+        found = []
+
+        class Look(Callback):
+            def on_train_batch_start(self, trainer, *_, found=found):
+                found.append(trainer.early_stopping_callback.patience)
+                trainer.should_stop = True
+
+        fit(tmp_path / str(n), *words, callbacks=[Look()])
+        assert found[0] == validations, words
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_before_a_checkpoint_is_written(tmp_path):
+    class Poison(Callback):
+        def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
+            if trainer.global_step == 5:
+                batch[0].fill_(float("nan"))
+
+    with pytest.raises(Diverged, match=r"the training loss is nan at step \d+ \(lr "):
+        fit(tmp_path, "trainer.max_epochs=3", "trainer.log_every_n_steps=1000", callbacks=[Poison()])
+    assert not list(tmp_path.rglob("*.ckpt"))
+
+
+def test_lightning_passes_over_hooks_that_a_lean_callback_does_not_have(tmp_path):
+    class OnlyEnd(Lean):
+        count = 0
+
+        def on_train_batch_end(self, *_):
+            self.count += 1
+
+    watcher = OnlyEnd()
+    assert [name for name in PER_STEP if getattr(watcher, name)] == ["on_train_batch_end"]
+    parts = fit(tmp_path, "trainer.max_steps=3", callbacks=[watcher])
+    assert watcher.count == parts.trainer.global_step == 3
+
+
+def test_the_best_of_the_history_follows_the_scores_mode(tmp_path):
+    words = [
+        "objective.score.name=val/acc",
+        "objective.score.mode=max",
+        "trainer.max_epochs=4",
+        "name=h",
+        "logger=none",
+    ]
+    outcome = stride.run([*SMALL, *words, f"output_root={tmp_path}"])
+    record = json.loads((outcome.folder / "run.json").read_text())
+    assert record["score"]["name"] == "val/acc"
+    assert record["score"]["value"] >= record["last"]["val/acc"]
