@@ -42,3 +42,14 @@ def command_in() -> Callable[..., subprocess.CompletedProcess[str]]:
         return subprocess.run([sys.executable, *words], cwd=folder, env=env, capture_output=True, text=True)
 
     return command
+
+
+@pytest.fixture
+def train(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """`train("optimizer=adam", ...)` runs this project's train.py, with its runs below tmp_path/runs."""
+
+    def command(*words: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
+        line = [sys.executable, str(ROOT / "train.py"), *words, f"output_root={tmp_path / 'runs'}"]
+        return subprocess.run(line, cwd=cwd, env={**os.environ, "COLUMNS": "200"}, capture_output=True, text=True)
+
+    return command
