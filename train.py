@@ -2,7 +2,11 @@
 
 import sys
 
-from stride.cli import main
+try:
+    from stride.cli import main
+except ModuleNotFoundError as error:
+    print(f"error: {error.name}: is not installed here; try: uv run train.py", file=sys.stderr)
+    sys.exit(2)
 
 if __name__ == "__main__":
     sys.exit(main(sys.argv[1:]))

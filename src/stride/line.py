@@ -481,10 +481,10 @@ def _run_of(values: list["Override"], choices: dict[str, "Override"], faults: li
             )
         return None
     if run is None:
-        raise ConfigError(
-            *faults,
-            Fault("run", f"task={task} needs the folder of a run", _newest_run(), f"task={task} run=runs/NAME"),
-        )
+        newest = _newest_run()
+        law = "" if newest else "there is none in runs/ yet"
+        attempt = f"task={task} run={newest or 'runs/NAME'}"
+        raise ConfigError(*faults, Fault("run", f"task={task} needs the folder of a run", law, attempt))
     folder = find_run(str(_text(run)))
     for group, choice in choices.items():
         law = "the run is rebuilt from its own config; values may change, choices may not"
@@ -498,12 +498,14 @@ def find_run(text: str) -> Path:
     for folder in (Path(text).expanduser(), ROOT / text, ROOT / "runs" / text):
         if (folder / "config.yaml").is_file() and (folder / "run.json").is_file():
             return folder.resolve()
-    raise ConfigError(Fault("run", f"no run at {text!r}", _newest_run(), "python -m stride.report runs/"))
+    newest = _newest_run()
+    law = f"the newest is {newest}" if newest else "there is none in runs/ yet"
+    raise ConfigError(Fault("run", f"no run at {text!r}", law, "python -m stride.report runs/"))
 
 
-def _newest_run() -> str:
+def _newest_run() -> str | None:
     runs = sorted((ROOT / "runs").glob("*/run.json"), key=lambda path: path.stat().st_mtime)
-    return f"the newest is runs/{runs[-1].parent.name}" if runs else "there is none in runs/ yet"
+    return f"runs/{runs[-1].parent.name}" if runs else None
 
 
 def _load_run(folder: Path) -> "DictConfig":

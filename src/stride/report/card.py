@@ -62,8 +62,8 @@ def lr_line(lr: dict[str, Any]) -> str:
 def cost_line(record: dict[str, Any]) -> str:
     seconds = {name: value for name, value in record["seconds"].items() if value is not None}
     times = ", ".join(f"{name} {value:.1f} s" for name, value in seconds.items())
-    steps = f"{record['steps']} steps, {record['epochs']} epochs: " if record["steps"] else ""
-    return f"{steps}{times} on {record['device']}"
+    length = ", ".join(f"{record[name]} {name[: -1 if record[name] == 1 else None]}" for name in ("steps", "epochs"))
+    return f"{length}: {times} on {record['device']}" if record["steps"] else f"{times} on {record['device']}"
 
 
 def shown_path(folder: Path) -> Path:
