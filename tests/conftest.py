@@ -53,3 +53,18 @@ def train(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
         return subprocess.run(line, cwd=cwd, env={**os.environ, "COLUMNS": "200"}, capture_output=True, text=True)
 
     return command
+
+
+@pytest.fixture
+def refusal() -> Callable[[list[str], str], str]:
+    """`refusal(words, key)` is the one line that a line of `words` is told about `key`."""
+    from stride.errors import ConfigError
+    from stride.pipeline import checked
+
+    def told(words: list[str], key: str) -> str:
+        with pytest.raises(ConfigError) as refused:
+            checked(words)
+        (line,) = (line for line in str(refused.value).splitlines() if line.startswith(f"error: {key}: "))
+        return line
+
+    return told

@@ -19,12 +19,10 @@ def test_wandb_writes_an_offline_run_into_the_run_folder(tmp_path, monkeypatch):
     assert outcome.record["scores"]["test/acc"] > 0
 
 
-def test_mlflow_keeps_the_runs_metrics_in_files_beside_it(tmp_path):
+def test_mlflow_keeps_the_runs_metrics_in_one_file_beside_the_runs(tmp_path):
     mlflow = pytest.importorskip("mlflow", reason="extra: uv run --extra mlflow pytest")
-    uri = f"sqlite:///{tmp_path}/mlflow.db"
-    words = [*SMALL, "logger=[csv,mlflow]", f"logger.mlflow.tracking_uri='{uri}'", "name=m", f"output_root={tmp_path}"]
-    outcome = stride.run(words)
-    client = mlflow.MlflowClient(uri)
+    outcome = stride.run([*SMALL, "logger=[csv,mlflow]", "name=m", f"output_root={tmp_path}"])
+    client = mlflow.MlflowClient(f"sqlite:///{tmp_path}/mlflow.db")
     (experiment,) = [found for found in client.search_experiments() if found.name == "stride"]
     (run,) = client.search_runs([experiment.experiment_id])
     assert run.data.metrics["val/loss"] == pytest.approx(outcome.record["last"]["val/loss"], rel=1e-6)
