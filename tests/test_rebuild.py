@@ -1,4 +1,4 @@
-"""Runs of earlier versions stay usable: tests/runs keeps one of each, made by a real line."""
+"""Runs of earlier versions stay usable: tests/kept_runs keeps one of each, made by a real line."""
 
 import shutil
 from pathlib import Path
@@ -9,7 +9,7 @@ import torch
 import stride
 from stride.errors import ConfigError
 
-KEPT = sorted((Path(__file__).parent / "runs").iterdir())
+KEPT = sorted((Path(__file__).parent / "kept_runs").iterdir())
 
 
 @pytest.mark.parametrize("folder", KEPT, ids=lambda folder: folder.name)

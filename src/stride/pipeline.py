@@ -94,10 +94,11 @@ def _train(line: Line, folder: Path, record: "Record") -> Outcome:
     if cfg.lr_finder and run_folder.is_first_process():
         with _timed(record, "tune"):
             lr = _tune(cfg, folder, record)
-        if cfg.task == "tune":
-            record.update(status="finished")
+    if cfg.task == "tune":
+        record.update(status="finished")
+        if record.folder is not None:
             report.print_finding(folder, record.data, line.overrides)
-            return Outcome(folder, record.data)
+        return Outcome(folder, record.data)
     with _timed(record, "setup"):
         parts = build.run(cfg, folder, lr)
         record.save_config(cfg)
@@ -165,6 +166,8 @@ def _evaluate(line: Line, folder: Path, record: "Record") -> Outcome:
     source = Path(cfg.run)
     cfg.callbacks = {"progress": (cfg.get("callbacks") or {}).get("progress")}
     cfg.logger = {}
+    if cfg.task == "predict":  # one process, for one file in the order of the samples
+        cfg.trainer.update(strategy="auto", devices=1, num_nodes=1)
     with _timed(record, "setup"):
         parts = build.run(cfg, folder, cfg.optimizer.lr)
         record.save_config(cfg)

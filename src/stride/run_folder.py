@@ -25,8 +25,10 @@ class StorageError(Exception):
 
 def is_first_process() -> bool:
     """Whether this process writes: global rank 0, also before any process group exists."""
-    ranks = ("RANK", "SLURM_PROCID", "LOCAL_RANK")
-    return int(next((os.environ[name] for name in ranks if name in os.environ), "0")) == 0
+    for name in ("RANK", "SLURM_PROCID"):
+        if name in os.environ:
+            return int(os.environ[name]) == 0
+    return all(int(os.environ.get(name, "0")) == 0 for name in ("NODE_RANK", "LOCAL_RANK"))
 
 
 def run_name(cfg: "DictConfig") -> str:
