@@ -2,7 +2,6 @@
 
 import logging
 import os
-import shlex
 import shutil
 import time
 from collections.abc import Iterator, Sequence
@@ -198,12 +197,10 @@ def _start(line: Line, folder: Path | None) -> "Record":
 
     cfg = line.cfg
     score = {"name": cfg.objective.score.name, "mode": cfg.objective.score.mode}
-    command = shlex.join(["python", "train.py", *line.overrides])
     return record.start(
         folder,
         task=cfg.task,
-        command=command,
-        overrides=line.overrides,
+        words=line.overrides,
         seed=cfg.seed,
         lr=cfg.optimizer.lr,
         score=score,

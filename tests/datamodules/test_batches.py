@@ -163,3 +163,22 @@ def test_an_epoch_without_a_batch_is_refused_with_the_law():
     )
     with pytest.raises(ValueError, match="`devices <= samples` must hold, but got devices=21, samples=20"):
         train(20, world=21)
+
+
+@pytest.mark.parametrize(
+    ("samples", "batch_size", "drop_last", "sizes"),
+    [
+        (17, 8, False, [8, 9]),  # a lone last sample joins the batch before it
+        (18, 8, False, [8, 8, 2]),
+        (17, 8, True, [8, 8]),
+        (16, 8, False, [8, 8]),
+        (3, 1, False, [1, 1, 1]),
+        (1, 8, False, [1]),
+    ],
+)
+def test_no_batch_is_left_with_one_sample_where_others_have_more(samples, batch_size, drop_last, sizes):
+    batches = TrainBatches((torch.arange(samples),), batch_size=batch_size, seed=0, drop_last=drop_last)
+    served = [batch[0] for batch in batches]
+    assert [len(batch) for batch in served] == sizes
+    assert len(batches) == len(sizes)
+    assert len(torch.cat(served).unique()) == sum(sizes)

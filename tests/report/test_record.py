@@ -18,7 +18,7 @@ SCORE = {"name": "val/loss", "mode": "min"}
 
 
 def started(folder):
-    return record.start(folder, task="train", command="python train.py", overrides=[], seed=1, lr=0.1, score=SCORE)
+    return record.start(folder, task="train", words=["seed=1", "logger.a.api_key=canary"], seed=1, lr=0.1, score=SCORE)
 
 
 def test_a_record_is_written_whole_at_each_change(tmp_path):
@@ -32,6 +32,12 @@ def test_a_record_is_written_whole_at_each_change(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["run.json"]
     with pytest.raises(KeyError):
         kept.update(statsu="finished")
+
+
+def test_a_secret_that_was_typed_is_not_told(tmp_path):
+    told = started(tmp_path).data
+    assert told["overrides"] == ["seed=1", "logger.a.api_key=***"]
+    assert "canary" not in (tmp_path / "run.json").read_text()
 
 
 def test_a_write_that_fails_leaves_the_old_file(tmp_path, monkeypatch):

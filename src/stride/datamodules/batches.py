@@ -23,7 +23,8 @@ class TrainBatches:
     Global batch k of an epoch is the k-th run of `batch_size * world` samples of the epoch's permutation, and
     rank r serves every `world`-th sample of it: 2 ranks with batch 32 learn from the same samples at each
     step as 1 rank with batch 64. No sample comes twice in an epoch. The last batch is short, equally on all
-    ranks, or left out with `drop_last`. The `samples % world` that do not go round sit out, other ones in
+    ranks, or left out with `drop_last`; a last batch of one sample joins the one before, since batch norm cannot
+    train on one. The `samples % world` that do not go round sit out, other ones in
     each epoch.
 
     `transform(x, generator)` changes the first tensor of a batch; its generator is seeded from (seed, rank,
@@ -50,7 +51,10 @@ class TrainBatches:
         self.position = position or {"epoch": 0, "batch": 0}
         self.epoch: int | None = None  # set when an epoch begins
         self.share = _samples(tensors, world) // world
-        self.batches = self.share // batch_size if drop_last else math.ceil(self.share / batch_size)
+        lone = self.share % batch_size == 1 and 1 < batch_size < self.share
+        whole = drop_last or lone
+        self.batches = self.share // batch_size if whole else math.ceil(self.share / batch_size)
+        self.end = self.batches * batch_size if drop_last else self.share
         if self.batches == 0:
             raise ValueError(
                 "`batch_size <= samples // devices` must hold with drop_last, but got "
@@ -70,7 +74,8 @@ class TrainBatches:
         start = self.position["batch"] if epoch == self.position["epoch"] else 0
         order = self.order(epoch)
         for k in range(start, self.batches):
-            index = order[k * self.batch_size : (k + 1) * self.batch_size]
+            end = self.end if k + 1 == self.batches else (k + 1) * self.batch_size
+            index = order[k * self.batch_size : end]
             # tensor[index] takes several times as long
             first, *rest = (tensor.index_select(0, index) for tensor in self.tensors)
             if self.transform:

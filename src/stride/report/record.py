@@ -5,6 +5,7 @@ import math
 import os
 import platform
 import re
+import shlex
 import subprocess
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -58,20 +59,20 @@ def start(
     folder: Path | None,
     *,
     task: str,
-    command: str,
-    overrides: list[str],
+    words: list[str],
     seed: int,
     lr: float | None,
     score: dict[str, str],
 ) -> Record:
-    """A new record with status `running`, written at once where there is a folder."""
+    """A new record with status `running`, written at once where there is a folder. `words` are what was typed."""
+    typed = [f"{word.partition('=')[0]}=***" if SECRET.search(word.partition("=")[0]) else word for word in words]
     data = {
         "schema": SCHEMA,
         "id": folder.name if folder else None,
         "task": task,
         "status": "running",
-        "command": command,
-        "overrides": overrides,
+        "command": shlex.join(["python", "train.py", *typed]),
+        "overrides": typed,
         "seed": seed,
         "lr": {
             "asked": lr,
