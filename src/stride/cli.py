@@ -1,9 +1,11 @@
 """The front of the command line: help, completion, `--cfg`, sweeps, single runs; and every refusal on one screen."""
 
+import gc
 import os
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from stride import help_page, run_folder
@@ -33,6 +35,16 @@ def main(words: Sequence[str]) -> int:
     return code
 
 
+@contextmanager
+def _without_collection() -> Iterator[None]:
+    """No garbage collection while a config is composed: it finds none, and takes a fifth of the time."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
+
+
 def _main(words: list[str]) -> int:
     if {"-h", "--help"} & set(words):
         print(help_page.text(CONF))
@@ -40,13 +52,16 @@ def _main(words: list[str]) -> int:
     flags = [word for word in words if word.startswith("-")]
     values = [word for word in words if not word.startswith("-")]
     if {"-m", "--multirun"} & set(flags):
-        line = sweep_line([*values, *(set(flags) - {"-m", "--multirun"})])
+        with _without_collection():
+            line = sweep_line([*values, *(set(flags) - {"-m", "--multirun"})])
         return _hydra(["-m", *_forced(line)])
     if flags[:1] in (["--cfg"], ["-c"]) or flags[:1] == ["--cfg=job"]:
         return _show_config(words, values)
     if flags and flags[0].partition("=")[0] in HYDRA_FLAGS:
         return _hydra(words)
-    return run(checked(words)).exit_code
+    with _without_collection():
+        line = checked(words)
+    return run(line).exit_code
 
 
 def _show_config(words: list[str], values: list[str]) -> int:
@@ -54,7 +69,8 @@ def _show_config(words: list[str], values: list[str]) -> int:
         return _hydra(words)
     from omegaconf import OmegaConf
 
-    line = checked([word for word in values if word != "job"])
+    with _without_collection():
+        line = checked([word for word in values if word != "job"])
     print(OmegaConf.to_yaml(line.cfg, resolve="--resolve" in words), end="")
     return Exit.DONE
 

@@ -6,8 +6,10 @@ which is not the same as wrong.
 """
 
 import ast
+import contextlib
 import functools
 import importlib.util
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -119,9 +121,8 @@ def _find(module: str, name: str, depth: int) -> tuple[Definition, str] | None:
     path = _source(module)
     if path is None or depth > 8:
         return None
-    for node in _tree(path).body:
-        if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and node.name == name:
-            return node, module
+    if definition := _definition(path, name):
+        return definition, module
     stars = []
     for node in _imports(path):
         if not isinstance(node, ast.ImportFrom):
@@ -136,6 +137,38 @@ def _find(module: str, name: str, depth: int) -> tuple[Definition, str] | None:
         found = _find(origin, name, depth + 1)
         if found is not None:
             return found
+    return None
+
+
+def _definition(path: Path, name: str) -> Definition | None:
+    """The statement at the top level of a file that defines `name`; of a class only as far as its `__init__`."""
+    text = _text(path)
+    found = re.search(rf"^(?:@.*\n)*(?:class|(?:async )?def) {name}\b", text, flags=re.MULTILINE)
+    if not found:
+        return None
+    # The bodies that follow are most of a file, and parsing them most of the time.
+    rest = text[found.start() :]
+    after = re.search(r"^(?:class|def|async def|@)\b", rest[len(found[0]) :], flags=re.MULTILINE)
+    own = rest[: len(found[0]) + after.start()] if after else rest
+    if end := _end_of_init(own):
+        with contextlib.suppress(SyntaxError):
+            (node,) = ast.parse(own[:end] + " ...").body
+            if isinstance(node, ast.ClassDef) and node.name == name:
+                return node
+    nodes = (node for node in _tree(path).body if isinstance(node, Definition) and node.name == name)
+    return next(nodes, None)
+
+
+def _end_of_init(text: str) -> int | None:
+    """Where the line that begins a class's `def __init__(...):` ends."""
+    begin = re.search(r"^    def __init__\(", text, flags=re.MULTILINE)
+    if not begin:
+        return None
+    depth = 1
+    for bracket in re.finditer(r"[()\[\]{}]", text[begin.end() :]):
+        depth += 1 if bracket[0] in "([{" else -1
+        if depth == 0:
+            return text.find(":", begin.end() + bracket.end()) + 1 or None
     return None
 
 
@@ -184,8 +217,13 @@ def _is_compiled(module: str) -> bool:
 
 
 @functools.cache
+def _text(path: Path) -> str:
+    return path.read_text(encoding="utf-8")
+
+
+@functools.cache
 def _tree(path: Path) -> ast.Module:
-    return ast.parse(path.read_bytes())
+    return ast.parse(_text(path))
 
 
 @functools.cache
