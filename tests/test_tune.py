@@ -71,6 +71,17 @@ def test_the_random_state_is_as_it_was():
     assert torch.equal(torch.rand(3), expected)
 
 
+def test_the_same_line_finds_the_same_lr_and_each_order_sees_other_batches():
+    cfg = checked([*SMALL, "lr_finder=on", "lr_finder.steps=25"]).cfg
+    finder = build.finder(cfg)
+    torch.manual_seed(1)
+    first = finder(lambda order, folder: build.range_test(cfg, folder, order, finder.steps))
+    torch.manual_seed(2)
+    second = finder(lambda order, folder: build.range_test(cfg, folder, order, finder.steps))
+    assert first.curves == second.curves
+    assert first.curves[0].losses[0] != first.curves[1].losses[0]
+
+
 @pytest.mark.parametrize("wrong", [{"min_lr": 1.0, "max_lr": 0.1}, {"min_lr": 0.0}, {"steps": 0}, {"orders": 0}])
 def test_a_range_that_is_none_is_refused(wrong):
     with pytest.raises(ValueError, match="must hold, but got"):
