@@ -1,12 +1,15 @@
 """Every word that a person can get wrong is answered by one line that names the key and what to type."""
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from stride import check
 from stride.errors import ConfigError
+from stride.line import read
 from stride.pipeline import checked
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -130,3 +133,20 @@ def test_help_does_not_even_import_hydra():
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert done.stdout.splitlines()[-1] == "False"
     assert "optimizer     adadelta" in done.stdout
+
+
+def test_a_typo_in_a_yaml_is_refused_as_on_the_line(tmp_path):
+    conf = shutil.copytree(ROOT / "conf", tmp_path / "conf")
+    text = "# @package _global_\noptimzer:\n  lr: 1\noptimizer:\n  lrr: 0.1\n"
+    (conf / "experiment" / "typo.yaml").write_text(text)
+    line, faults = read(["experiment=typo"], conf=conf)
+    told = {fault.where: str(fault) for fault in [*faults, *check.faults(line.cfg)]}
+    assert "did you mean `optimizer`?" in told["optimzer"]
+    assert "did you mean `optimizer.lr`?" in told["optimizer.lrr"]
+
+
+def test_a_yaml_that_cannot_be_read_is_one_line(tmp_path):
+    conf = shutil.copytree(ROOT / "conf", tmp_path / "conf")
+    (conf / "model" / "cnn.yaml").write_text("widths: [1, 2\n")
+    with pytest.raises(ConfigError, match=r"error: conf: .*cnn"):
+        read([], conf=conf)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from stride import help_page, run_folder
 from stride.errors import ConfigError, Exit, Fault, one_line
-from stride.line import CONF, Line
+from stride.line import CONF, Line, groups
 from stride.pipeline import checked, run
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def _without_collection() -> Iterator[None]:
 
 def _main(words: list[str]) -> int:
     if {"-h", "--help"} & set(words):
-        print(help_page.text(CONF))
+        print(help_page.text(CONF, groups(CONF)))
         return Exit.DONE
     flags = [word for word in words if word.startswith("-")]
     values = [word for word in words if not word.startswith("-")]

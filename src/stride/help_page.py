@@ -14,13 +14,8 @@ python train.py -m optimizer.lr=1e-3,1e-2             a sweep
 python train.py --cfg job                             the whole config, composed"""
 
 
-def text(conf: Path) -> str:
-    """The help page for the groups and keys of `conf`."""
-    groups = {
-        folder.name: sorted(file.stem for file in folder.glob("*.yaml"))
-        for folder in sorted(conf.iterdir())
-        if folder.is_dir()
-    }
+def text(conf: Path, groups: dict[str, list[str]]) -> str:
+    """The help page for the groups, with their choices, and the front-page keys of `conf`."""
     front = (conf / "train.yaml").read_text(encoding="utf-8")
     defaults = dict(re.findall(r"^  - (\w+): (\w+)", front, flags=re.MULTILINE))
     keys = re.findall(r"^(\w+): *([^#\n]*?) *(?:# *(.*))?$", front, flags=re.MULTILINE)

@@ -76,38 +76,10 @@ def read(words: list[str], *, multirun: bool = False, conf: Path = CONF) -> tupl
     parsed = [override for word in _joined(words, faults) if (override := _parse(word, faults)) is not None]
     _refuse_doubles(parsed, faults)
     options = groups(conf)
-    choices, values = {}, []
-    for override in parsed:
-        key = override.key_or_group
-        if override.is_delete():
-            faults.append(
-                Fault(
-                    override.input_line or key,
-                    "nothing is deleted here",
-                    "",
-                    _instead_of_delete(key, options),
-                )
-            )
-        elif override.is_sweep_override() and not multirun:
-            faults.append(_several_without_multirun(override))
-        elif re.match(r"hydra(\W|$)", key):
-            law = "a run makes its own folder and log below output_root/name, a sweep is set by sweep.*"
-            faults.append(Fault(key, "is Hydra's own and has no effect here", law))
-        elif key in options:
-            if _option_is_known(override, options, faults):
-                choices[key] = override
-        else:
-            values.append(override)
-
+    choices, values = _sorted(parsed, options, multirun, faults)
     run_of = _run_of(values, choices, faults)
     base = _load_run(run_of) if run_of else _compose(choices, conf, values)
-    front = set(options) | _front_keys(conf)
-    for key in base:
-        if str(key) not in front:
-            hint = nearest(str(key), front)
-            faults.append(
-                Fault(str(key), "no such key; nothing would read it", f"did you mean `{hint}`?" if hint else "")
-            )
+    faults += _strangers(base, set(options) | _front_keys(conf))
     cfg, swept, new = _apply(base, values, options, faults)
     if run_of:
         cfg.run = str(run_of)
@@ -115,6 +87,37 @@ def read(words: list[str], *, multirun: bool = False, conf: Path = CONF) -> tupl
     chosen = {key: str(_first(choice)) for key, choice in choices.items()}
     typed = frozenset(override.key_or_group for override in parsed)
     return Line(cfg, list(words), chosen, typed, new, swept), faults
+
+
+def _sorted(
+    parsed: list["Override"], options: dict[str, list[str]], multirun: bool, faults: list[Fault]
+) -> tuple[dict[str, "Override"], list["Override"]]:
+    """The choices of groups, and the values, that can be used."""
+    choices, values = {}, []
+    for override in parsed:
+        key = override.key_or_group
+        if override.is_delete():
+            attempt = _instead_of_delete(key, options)
+            faults.append(Fault(override.input_line or key, "nothing is deleted here", "", attempt))
+        elif override.is_sweep_override() and not multirun:
+            faults.append(_several_without_multirun(override))
+        elif re.match(r"hydra(\W|$)", key):
+            law = "a run makes its own folder and log below output_root/name, a sweep is set by sweep.*"
+            faults.append(Fault(key, "is Hydra's own and has no effect here", law))
+        elif key not in options:
+            values.append(override)
+        elif _option_is_known(override, options, faults):
+            choices[key] = override
+    return choices, values
+
+
+def _strangers(base: "DictConfig", front: set[str]) -> Iterator[Fault]:
+    """Top-level keys that a YAML brought in and that nothing would read."""
+    for key in map(str, base):
+        if key not in front:
+            hint = nearest(key, front)
+            law = f"did you mean `{hint}`?" if hint else ""
+            yield Fault(key, "no such key; nothing would read it", law)
 
 
 def each_trial(line: Line) -> Iterator["DictConfig"]:
@@ -276,6 +279,7 @@ def _compose(choices: dict[str, "Override"], conf: Path, values: list["Override"
     from hydra.core.global_hydra import GlobalHydra
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
+    from yaml import YAMLError
 
     words = []
     for group, choice in choices.items():
@@ -287,7 +291,7 @@ def _compose(choices: dict[str, "Override"], conf: Path, values: list["Override"
     try:
         with initialize_config_dir(version_base="1.3", config_dir=str(conf)):
             return compose("train", overrides=words)
-    except (HydraException, OmegaConfBaseException) as error:
+    except (HydraException, OmegaConfBaseException, YAMLError) as error:
         raise ConfigError(Fault("conf", one_line(error))) from error
 
 
@@ -511,10 +515,11 @@ def _newest_run() -> str | None:
 def _load_run(folder: Path) -> "DictConfig":
     from omegaconf import DictConfig, OmegaConf
     from omegaconf.errors import OmegaConfBaseException
+    from yaml import YAMLError
 
     try:
         cfg = OmegaConf.load(folder / "config.yaml")
         assert isinstance(cfg, DictConfig)
         return cfg
-    except (OmegaConfBaseException, AssertionError, ValueError) as error:
+    except (OmegaConfBaseException, YAMLError, AssertionError, ValueError) as error:
         raise ConfigError(Fault("run", f"{folder / 'config.yaml'} cannot be read: {one_line(error)}")) from error
