@@ -69,7 +69,9 @@ def run(line: Line) -> Outcome:
     stage = _evaluate if line.cfg.task in FROM_RUN else _train
     try:
         with log_file(folder / "train.log" if first else None):
-            return stage(line, folder, record)
+            outcome = stage(line, folder, record)
+            _leave_together()
+            return outcome
     except ConfigError:
         if first:
             shutil.rmtree(folder, ignore_errors=True)
@@ -190,6 +192,15 @@ def _evaluate(line: Line, folder: Path, record: "Record") -> Outcome:
 
 
 # --- small parts -----------------------------------------------------------------------------------------------
+
+
+def _leave_together() -> None:
+    """End all processes of a run at once: one that leaves first can abort while its connections are torn down."""
+    from torch import distributed
+
+    if distributed.is_available() and distributed.is_initialized():
+        distributed.barrier()
+        distributed.destroy_process_group()
 
 
 def _start(line: Line, folder: Path | None) -> "Record":
