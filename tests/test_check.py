@@ -57,6 +57,11 @@ REFUSED = [
     (["objective.score.mode=best"], "objective.score.mode", "min or max"),
     (["+optimizer.amsgard=true"], "optimizer.amsgard", "try: optimizer.amsgrad=true"),
     (["datamodule=text", "datamodule.path=no/such/folder"], "datamodule.path", "there is no 'no/such/folder'"),
+    (
+        ["callbacks.checkpoint_best.save_top_k=3"],
+        "callbacks.checkpoint_best.save_top_k",
+        "would share the name best.ckpt",
+    ),
     (["predictions=xml"], "predictions", "formats: csv, npz"),
     (["lr_finder=on", "lr_finder.min_lr=1", "lr_finder.max_lr=0.1"], "lr_finder.max_lr", "`min_lr < max_lr` must hold"),
 ]

@@ -166,6 +166,18 @@ def test_a_run_that_diverges_says_so_and_keeps_no_bad_checkpoint(runs, capsys):
         assert all(bool(torch.isfinite(weight).all()) for weight in weights), path
 
 
+def test_of_several_checkpoints_the_best_is_tested_and_not_the_newest(runs):
+    words = [*SMALL, "optimizer.lr=0.05", "scheduler=constant", "warmup=none", "trainer.max_epochs=12"]
+    words += ["callbacks.checkpoint_best.save_top_k=3", "callbacks.checkpoint_best.filename='best-{step}'"]
+    outcome = stride.run([*words, "name=three", f"output_root={runs}"])
+    names = {path.name for path in (outcome.folder / "checkpoints").iterdir()}
+    assert len(names) == 4
+    assert "last.ckpt" in names
+    again = stride.run(["task=validate", f"run={outcome.folder}"])
+    assert again.record["scores"]["val/loss"] == pytest.approx(outcome.score, abs=1e-6)
+    assert outcome.score < outcome.record["last"]["val/loss"]  # else this run could not tell
+
+
 def test_early_stopping_waits_its_part_of_the_run_and_is_told(runs, capsys):
     words = [
         *SMALL,

@@ -130,6 +130,7 @@ def faults(cfg: "DictConfig", typed: Collection[str] = ()) -> list[Fault]:
         *_trainer(plain),
         *_durations(plain, typed),
         *_score(plain),
+        *_checkpoints(plain),
         *_finder(plain),
         *_files(plain),
     ]
@@ -360,6 +361,20 @@ def _score(plain: dict[str, Any]) -> Iterator[Fault]:
     mode = _get(objective, "score.mode")
     if mode not in ("min", "max"):
         yield Fault("objective.score.mode", f"no mode {mode!r}", "min or max", "objective.score.mode=min")
+
+
+def _checkpoints(plain: dict[str, Any]) -> Iterator[Fault]:
+    """Lightning keeps its list of the best by path: under one name the newest replaces the best."""
+    for name, node in (plain.get("callbacks") or {}).items():
+        if (
+            isinstance(node, dict)
+            and node.get("save_top_k", 1) not in (0, 1)
+            and "{" not in (node.get("filename") or "{")
+        ):
+            key = f"callbacks.{name}"
+            what = f"{node['save_top_k']} checkpoints would share the name {node['filename']}.ckpt"
+            attempt = f"\"{key}.filename='{node['filename']}-{{step}}'\""
+            yield Fault(f"{key}.save_top_k", what, "each needs its own", attempt)
 
 
 def _finder(plain: dict[str, Any]) -> Iterator[Fault]:

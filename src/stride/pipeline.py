@@ -107,7 +107,7 @@ def _train(line: Line, folder: Path, record: "Record") -> Outcome:
     with _timed(record, "fit"):
         status, reason, code = _fit(parts)
     scores: dict[str, float] = {}
-    best = _best_checkpoint(folder)
+    best = _best_checkpoint(parts.trainer)
     if cfg.test and status in ("finished", "stopped_early"):
         with _timed(record, "test"):
             parts.trainer.test(parts.module, parts.datamodule, ckpt_path=best, verbose=False, weights_only=True)
@@ -226,10 +226,11 @@ def _device(trainer: "Trainer") -> str:
     return name if trainer.world_size == 1 else f"{trainer.world_size} x {name}"
 
 
-def _best_checkpoint(folder: Path) -> Path | None:
-    """The checkpoint to test: the best, else the last; None tests the weights as they are."""
-    found = [folder / "checkpoints" / name for name in ("best.ckpt", "last.ckpt")]
-    return next((path for path in found if path.is_file()), None)
+def _best_checkpoint(trainer: "Trainer") -> Path | None:
+    """The checkpoint to test: the best by a score, else the last; None tests the weights as they are."""
+    by_score = sorted(trainer.checkpoint_callbacks, key=lambda callback: getattr(callback, "monitor", None) is None)
+    kept = [Path(path) for callback in by_score if (path := getattr(callback, "best_model_path", ""))]
+    return next((path for path in kept if path.is_file()), None)
 
 
 @contextmanager
