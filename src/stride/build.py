@@ -285,11 +285,9 @@ def _instantiate(node: "DictConfig", where: str) -> Any:
 
 def _call(factory: Callable[[], Any], where: str) -> Any:
     """What only a constructor can refuse becomes one line that names the key."""
+    from pytorch_lightning.utilities.exceptions import MisconfigurationException
+
     try:
         return factory()
-    except (ValueError, TypeError, ImportError, RuntimeError) as error:
+    except (ValueError, TypeError, ImportError, RuntimeError, MisconfigurationException) as error:
         raise ConfigError(Fault(where, one_line(error))) from error
-    except Exception as error:
-        if type(error).__name__ == "MisconfigurationException":
-            raise ConfigError(Fault(where, one_line(error))) from error
-        raise

@@ -56,7 +56,6 @@ class Line:
     overrides: list[str]
     choices: dict[str, str]
     typed: frozenset[str]
-    new: frozenset[str] = frozenset()  # arguments of a target that no YAML names
     swept: dict[str, list[Any]] = field(default_factory=dict)
 
 
@@ -78,15 +77,15 @@ def read(words: list[str], *, multirun: bool = False, conf: Path = CONF) -> tupl
     options = groups(conf)
     choices, values = _sorted(parsed, options, multirun, faults)
     run_of = _run_of(values, choices, faults)
-    base = _load_run(run_of) if run_of else _compose(choices, conf, values)
+    base = load_config(run_of) if run_of else _compose(choices, conf, values)
     faults += _strangers(base, set(options) | _front_keys(conf))
-    cfg, swept, new = _apply(base, values, options, faults)
+    cfg, swept = _apply(base, values, options, faults)
     if run_of:
         cfg.run = str(run_of)
     swept |= {key: list(_sweep_values(choice)) for key, choice in choices.items() if choice.is_sweep_override()}
     chosen = {key: str(_first(choice)) for key, choice in choices.items()}
     typed = frozenset(override.key_or_group for override in parsed)
-    return Line(cfg, list(words), chosen, typed, new, swept), faults
+    return Line(cfg, list(words), chosen, typed, swept), faults
 
 
 def _sorted(
@@ -305,29 +304,26 @@ def _front_keys(conf: Path) -> set[str]:
 
 def _apply(
     base: "DictConfig", values: list["Override"], options: dict[str, list[str]], faults: list[Fault]
-) -> tuple["DictConfig", dict[str, list[Any]], frozenset[str]]:
+) -> tuple["DictConfig", dict[str, list[Any]]]:
     from omegaconf import DictConfig, OmegaConf
 
     plain = OmegaConf.to_container(base, resolve=False)
     known = list(_flatten(plain))
     cfg = DictConfig(plain)  # a copy without Hydra's struct flag: the keys are checked here
     swept: dict[str, list[Any]] = {}
-    new: set[str] = set()
     for override in values:
         key = override.key_or_group
         found, default = _look_up(plain, key)
         if not found and not _under_target(plain, key):
             faults.append(_unknown(key, override, known, options))
             continue
-        if not found:
-            new.add(key)
         default = _resolved(base, key, default)
         given = list(_sweep_values(override)) if override.is_sweep_override() else [_text(override.value())]
         typed = [_typed(key, value, default, found, faults) for value in given]
         OmegaConf.update(cfg, key, typed[0])
         if override.is_sweep_override():
             swept[key] = typed
-    return cfg, swept, frozenset(new)
+    return cfg, swept
 
 
 def _text(value: Any) -> Any:
@@ -512,7 +508,8 @@ def _newest_run() -> str | None:
     return f"runs/{runs[-1].parent.name}" if runs else None
 
 
-def _load_run(folder: Path) -> "DictConfig":
+def load_config(folder: Path) -> "DictConfig":
+    """The config.yaml of a run folder. Raises ConfigError if it cannot be read."""
     from omegaconf import DictConfig, OmegaConf
     from omegaconf.errors import OmegaConfBaseException
     from yaml import YAMLError

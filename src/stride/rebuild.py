@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from stride import build
 from stride.errors import ConfigError, Fault
-from stride.line import find_run
+from stride.line import find_run, load_config
 
 if TYPE_CHECKING:
     from pytorch_lightning import LightningModule
@@ -17,11 +17,9 @@ def load(run: str | Path) -> "LightningModule":
     Needs neither the run's data nor conf/. Raises ConfigError if `run` is no run folder or has no weights.
     """
     import torch
-    from omegaconf import DictConfig, OmegaConf
 
     folder = find_run(str(run))
-    cfg = OmegaConf.load(folder / "config.yaml")
-    assert isinstance(cfg, DictConfig)
+    cfg = load_config(folder)
     module = build.module(cfg, {}, cfg.optimizer.lr)
     module.load_state_dict(torch.load(checkpoint_of(folder), map_location="cpu", weights_only=True)["state_dict"])
     return module.eval()

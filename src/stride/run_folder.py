@@ -1,26 +1,22 @@
 """Where a run lives: its name, its folder, and how the other processes of the same run learn of it."""
 
 import os
-import re
 import secrets
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from stride.errors import ConfigError, Exit, Fault
+from stride.errors import ConfigError, Fault
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
 # Rank 0 makes the folder; processes that it starts find its path here.
 HANDED_DOWN = "STRIDE_RUN_DIR"
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
 
 
 class StorageError(Exception):
     """A folder or file of the run cannot be written; the process exits with 5."""
-
-    exit_code = Exit.STORAGE
 
 
 def is_first_process() -> bool:
@@ -55,7 +51,7 @@ def make(cfg: "DictConfig", root: Path) -> Path:
     handed = os.environ.get(HANDED_DOWN)
     if handed and not is_first_process():
         return Path(handed)
-    if cfg.task in ("test", "validate", "predict"):
+    if cfg.run is not None:
         folder = _first_free(Path(cfg.run), cfg.task)
     else:
         folder = (root / cfg.output_root).resolve() / run_name(cfg)
