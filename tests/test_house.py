@@ -16,6 +16,7 @@ MAY_IMPORT = {
     "lr": set(),
     "errors": set(),
     "signature": set(),
+    "keys": set(),
     "models": set(),
     "datamodules": set(),
     "optimizers": set(),
@@ -30,8 +31,8 @@ MAY_IMPORT = {
     "module": {"lr", "errors", "horizon", "objective"},
     "tune": {"lr", "errors"},
     "report": {"lr", "errors"},
-    "line": {"errors"},
-    "check": {"lr", "errors", "signature"},
+    "line": {"errors", "keys"},
+    "check": {"lr", "errors", "keys", "signature"},
     "build": {"errors", "callbacks", "module", "lr", "tune"},
     "rebuild": {"build", "errors", "line", "report"},
     "sweep": {"report", "errors"},
@@ -41,6 +42,7 @@ MAY_IMPORT = {
 }
 FOR_TYPES_ONLY = {("report", "callbacks"), ("build", "sweep")}
 WITHOUT_TORCH = (
+    "keys",
     "lr",
     "errors",
     "signature",

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stride.errors import Fault, nearest, one_line
+from stride.keys import flat, look_up
 from stride.lr import ramp, schedule
 from stride.lr.duration import Duration, Horizon, LongerThanRun, bind
 from stride.signature import NoSuchTarget, is_subclass, signature
@@ -113,7 +114,7 @@ def faults(cfg: "DictConfig", typed: Collection[str] = ()) -> list[Fault]:
     from omegaconf import OmegaConf
     from omegaconf.errors import InterpolationResolutionError, OmegaConfBaseException
 
-    missing = [key for key, value in _flat(OmegaConf.to_container(cfg, resolve=False)) if value == "???"]
+    missing = [key for key, value in flat(OmegaConf.to_container(cfg, resolve=False)) if value == "???"]
     if missing:
         return [Fault(key, "is required", "it has no default", f"{key}=...") for key in missing]
     try:
@@ -145,27 +146,14 @@ def _interpolation(error: Exception, cfg: "DictConfig") -> str:
     if not found:
         return one_line(error)
     plain = OmegaConf.to_container(cfg, resolve=False)
-    flat = [key for key, _ in _flat(plain)]
-    hint = nearest(found[1], flat) or nearest(found[1], [key.rpartition(".")[2] for key in flat])
-    hint = next((key for key in flat if key == hint or key.endswith(f".{hint}")), None)
+    known = [key for key, _ in flat(plain)]
+    hint = nearest(found[1], known) or nearest(found[1], [key.rpartition(".")[2] for key in known])
+    hint = next((key for key in known if key == hint or key.endswith(f".{hint}")), None)
     return f"${{{found[1]}}} is not there" + (f"; did you mean ${{{hint}}}?" if hint else "")
 
 
-def _flat(node: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in node.items() if isinstance(node, dict) else ():
-        yield f"{prefix}{key}", value
-        yield from _flat(value, f"{prefix}{key}.")
-
-
 def _get(plain: Any, key: str) -> Any:
-    for part in key.split("."):
-        if isinstance(plain, list) and part.isdigit() and int(part) < len(plain):
-            plain = plain[int(part)]
-        elif isinstance(plain, dict):
-            plain = plain.get(part)
-        else:
-            return None
-    return plain
+    return look_up(plain, key)[1]
 
 
 def _ranges(plain: Any) -> Iterator[Fault]:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stride.errors import ConfigError, Fault, nearest, one_line
+from stride.keys import flat, look_up
 
 if TYPE_CHECKING:
     from hydra.core.override_parser.types import Override
@@ -308,12 +309,12 @@ def _apply(
     from omegaconf import DictConfig, OmegaConf
 
     plain = OmegaConf.to_container(base, resolve=False)
-    known = list(_flatten(plain))
+    known = [key for key, _ in flat(plain) if not any(part.startswith("_") for part in key.split("."))]
     cfg = DictConfig(plain)  # a copy without Hydra's struct flag: the keys are checked here
     swept: dict[str, list[Any]] = {}
     for override in values:
         key = override.key_or_group
-        found, default = _look_up(plain, key)
+        found, default = look_up(plain, key)
         if not found and not _under_target(plain, key):
             faults.append(_unknown(key, override, known, options))
             continue
@@ -414,28 +415,10 @@ def _meant(key: str, known: list[str]) -> str | None:
     return leaves[close] if close else None
 
 
-def _flatten(node: Any, prefix: str = "") -> Iterator[str]:
-    for name, value in node.items() if isinstance(node, dict) else ():
-        if not str(name).startswith("_"):
-            yield f"{prefix}{name}"
-            yield from _flatten(value, f"{prefix}{name}.")
-
-
-def _look_up(node: Any, key: str) -> tuple[bool, Any]:
-    for part in key.split("."):
-        if isinstance(node, list) and part.isdigit() and int(part) < len(node):
-            node = node[int(part)]
-        elif isinstance(node, dict) and part in node:
-            node = node[part]
-        else:
-            return False, None
-    return True, node
-
-
 def _under_target(plain: Any, key: str) -> bool:
     """Whether `key` is a new argument of a node with a `_target_`; check.py asks its signature."""
     parent, dot, _ = key.rpartition(".")
-    found, node = _look_up(plain, parent) if dot else (False, None)
+    found, node = look_up(plain, parent) if dot else (False, None)
     return found and isinstance(node, dict) and "_target_" in node
 
 

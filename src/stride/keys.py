@@ -1,0 +1,23 @@
+"""Dotted keys (`optimizer.betas.0`) of nested dicts and lists."""
+
+from collections.abc import Iterator
+from typing import Any
+
+
+def flat(node: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Every key of a nested dict with its value, the dicts themselves included."""
+    for name, value in node.items() if isinstance(node, dict) else ():
+        yield f"{prefix}{name}", value
+        yield from flat(value, f"{prefix}{name}.")
+
+
+def look_up(node: Any, key: str) -> tuple[bool, Any]:
+    """Whether `key` is there, and its value, else None."""
+    for part in key.split("."):
+        if isinstance(node, list) and part.isdigit() and int(part) < len(node):
+            node = node[int(part)]
+        elif isinstance(node, dict) and part in node:
+            node = node[part]
+        else:
+            return False, None
+    return True, node
