@@ -78,19 +78,19 @@ class RangeTest:
             random.setstate(state[0])
             np.random.set_state(state[1])
             torch.set_rng_state(state[2])
-        suggestion = together([minimum(curve, momentum=momentum) for curve, momentum in swept])
-        return Finding([curve for curve, _ in swept], suggestion, time.perf_counter() - started)
+        suggestion = together([minimum(curve) for curve in swept])
+        return Finding(swept, suggestion, time.perf_counter() - started)
 
-    def _sweep(self, make: Callable[..., Any], order: int) -> tuple[Curve, float]:
+    def _sweep(self, make: Callable[..., Any], order: int) -> Curve:
         # Lightning writes a checkpoint for its own use and may leave it behind: in a folder that goes.
         with tempfile.TemporaryDirectory() as folder:
             trainer, module, data = make(order, Path(folder))
             sweep = {"min_lr": self.min_lr, "max_lr": self.max_lr, "num_training": self.steps}
             with _bar_for_terminals_only():
-                finder = Tuner(trainer).lr_find(module, datamodule=data, update_attr=False, **sweep)
+                finder = Tuner(trainer).lr_find(module, datamodule=data, update_attr=False, **sweep, early_stop_threshold=None)
             assert finder is not None
-            curve = Curve.of(finder.results["lr"], unbias(finder.results["loss"]))
-            return curve, _momentum(trainer.optimizers[0])
+            results = finder.results
+            return Curve.of(results["lr"], unbias(results["loss"]), _momentum(trainer.optimizers[0]))
 
 
 @contextmanager
