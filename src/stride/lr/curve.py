@@ -9,7 +9,7 @@ LIGHTNING_SMOOTHING = 0.98
 STOP_SMOOTHING = 0.9  # of the average that a runaway is seen in
 NOISES = 3.0  # the least rise that counts, in standard deviations of a loss,
 LEAST_RISE = 0.01  # and in parts of the first average: losses without noise have their rounding
-FEWEST = 5  # losses before the first judgement
+FEWEST = 10  # losses before the first judgement: of fewer, noise alone is now and then taken for a runaway
 
 
 @dataclass(frozen=True)

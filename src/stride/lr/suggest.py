@@ -6,9 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from stride.lr.curve import Curve, lag, smooth
+from stride.lr.trend import DEVIATIONS, Trend, Weights
 
 FEWEST_POINTS = 20
 SMOOTHING = 0.9
+VISIBLE = 0.05  # of the whole fall: less is not yet a fall
+INTERVAL = 1.2  # decades
+ROUNDING = 2**-20  # of the largest loss, 8 roundings of a 32-bit float: less is no fall
 
 
 class Outcome(enum.Enum):
@@ -33,22 +37,115 @@ class Suggestion:
     high: float | None = None
 
 
+def read(curve: Curve, *, turned: bool = True) -> Trend | Suggestion:
+    """The trend of a curve that falls, and if `turned` is asked rises again; of any other curve, why it says nothing.
+
+    Every picker begins here, so that all refuse for the same reasons.
+    """
+    points = len(curve.lrs)
+    if points < FEWEST_POINTS:
+        return Suggestion(None, Outcome.TOO_SHORT, f"{points} points, {FEWEST_POINTS} are needed")
+    trend = Trend.of(curve)
+    lowest = trend.level_weights[trend.lowest]
+    fall, deviation = trend.above(trend.beginning, lowest)
+    if fall <= ROUNDING * max(map(abs, trend.losses)):
+        return Suggestion(None, Outcome.FLAT, f"it is nowhere below {trend.sum(trend.beginning):.2g}, where it begins")
+    if fall <= DEVIATIONS * deviation:
+        why = f"it falls by {fall:.2g}, with a standard deviation of {deviation:.2g}"
+        return Suggestion(None, Outcome.TOO_NOISY, why)
+    if turned and not has_turned(curve, trend, lowest, trend.level_weights[-1]):
+        why = f"at the last LR, {curve.lrs[-1]:.2g}, it is not surely above its lowest"
+        return Suggestion(None, Outcome.NEVER_DIVERGED, why)
+    return trend
+
+
+def has_turned(curve: Curve, trend: Trend, lowest: Weights, last: Weights) -> bool:
+    """Whether the trend's lowest level, or slope, is surely below the last one. A curve that diverged has turned."""
+    return curve.diverged is not None or trend.surely_above(last, lowest)
+
+
+def steepest(curve: Curve) -> Suggestion:
+    """The LR at which the loss falls most for each decade of LR, on its way to the lowest.
+
+    Beyond that losses jump up and down, steeper than they ever fell. The trend needs neighbours on both sides.
+    """
+    trend = read(curve, turned=False)
+    if isinstance(trend, Suggestion):
+        return trend
+    slopes = trend.slopes
+    point = min((point for point in trend.inner if point <= trend.lowest), key=slopes.__getitem__)
+    if point == trend.inner[0]:
+        return Suggestion(None, Outcome.TOO_SHORT, f"the loss falls most steeply at the first LR, {curve.lrs[0]:.2g}")
+    if not has_turned(curve, trend, trend.slope_weights[point], trend.slope_weights[trend.inner[-1]]):
+        why = f"at the last LR, {curve.lrs[-1]:.2g}, it may fall as steeply as anywhere"
+        return Suggestion(None, Outcome.NEVER_DIVERGED, why)
+    return Suggestion(curve.lrs[point], Outcome.FOUND, f"the steepest fall per decade, at {curve.lrs[point]:.2g}")
+
+
+def valley(curve: Curve) -> Suggestion:
+    """The middle of the longest fall, in log LR: fastai's rule, of a trend instead of a causal average.
+
+    The fall is the longest falling subsequence, laid down without gaps to the left of its end. What is less than
+    a twentieth of the whole fall below the beginning does not count: else a sweep that begins further left, or a
+    noisier one, would give a smaller LR.
+    """
+    trend = read(curve)
+    if isinstance(trend, Suggestion):
+        return trend
+    levels, beginning = trend.levels, trend.sum(trend.beginning)
+    visible = beginning - VISIBLE * (beginning - levels[trend.lowest])
+    below = [point for point, level in enumerate(levels) if level < visible]
+    lengths: dict[int, int] = {}
+    for point in below:
+        lengths[point] = 1 + max((lengths[k] for k in lengths if levels[k] > levels[point]), default=0)
+    end = max(below, key=lengths.__getitem__)
+    lr = curve.lrs[end] / curve.ratio ** ((lengths[end] - 1) / 2)
+    return Suggestion(lr, Outcome.FOUND, f"the middle of the longest fall, which ends at {curve.lrs[end]:.2g}")
+
+
+def slide(curve: Curve) -> Suggestion:
+    """The left end of an interval of 1.2 decades, slid leftwards until its two ends fall equally steeply.
+
+    fastai's rule, whose interval is 15 of its 12.5 points a decade. There the ends are equal if their slopes differ by
+    less than 0.005 a point, whatever the loss is measured in; here, where the difference changes its sign. There the
+    right end sets out from the last LR; here from the lowest loss, beyond which losses jump up and down.
+    """
+    trend = read(curve)
+    if isinstance(trend, Suggestion):
+        return trend
+    slopes, width = trend.slopes, round(INTERVAL / math.log10(curve.ratio))
+    for left in range(trend.lowest - width, -1, -1):
+        if slopes[left + width] <= slopes[left]:
+            lr = curve.lrs[left]
+            return Suggestion(lr, Outcome.FOUND, f"the slope is the same at {lr:.2g} and {INTERVAL} decades above")
+    why = f"the loss falls most steeply below {curve.lrs[0] * 10**INTERVAL:.2g}, {INTERVAL} decades above the first LR"
+    return Suggestion(None, Outcome.TOO_SHORT, why)
+
+
 def minimum(curve: Curve) -> Suggestion:
     """The LR at the smoothed curve's minimum, with the sweep's own lag taken off."""
-    if len(curve.lrs) < FEWEST_POINTS:
-        return Suggestion(None, Outcome.TOO_SHORT, f"{len(curve.lrs)} points, {FEWEST_POINTS} are needed")
+    trend = read(curve)
+    if isinstance(trend, Suggestion):
+        return trend
     losses = smooth(curve.losses, SMOOTHING)
-    lowest = min(range(len(losses)), key=losses.__getitem__)
-    if lowest == len(losses) - 1:
-        return Suggestion(None, Outcome.NEVER_DIVERGED, f"lowest at the last point, lr {curve.lrs[-1]:.2g}")
-    start = losses[: FEWEST_POINTS // 2]
-    noise = max(start) - min(start)
-    if losses[0] - losses[lowest] <= noise:
-        return Suggestion(None, Outcome.FLAT, f"it falls by {losses[0] - losses[lowest]:.2g}, its noise is {noise:.2g}")
+    lowest = min(range(len(trend.beginning), len(losses)), key=losses.__getitem__)
     late = lag(SMOOTHING, curve.momentum)
     lr = curve.lrs[lowest] / curve.ratio**late
     why = f"lowest loss at {curve.lrs[lowest]:.2g}, less the sweep's lag of {late:.0f} steps"
     return Suggestion(lr, Outcome.FOUND, why)
+
+
+def divergence(curve: Curve) -> Suggestion:
+    """A tenth of the LR at which the loss ran away."""
+    trend = read(curve, turned=False)
+    if isinstance(trend, Suggestion):
+        return trend
+    if curve.diverged is None:
+        return Suggestion(None, Outcome.NEVER_DIVERGED, f"it did not run away up to {curve.lrs[-1]:.2g}")
+    return Suggestion(curve.diverged / 10, Outcome.FOUND, f"a tenth of {curve.diverged:.2g}, where the loss ran away")
+
+
+PICKERS = {picker.__name__: picker for picker in (steepest, valley, slide, minimum, divergence)}
 
 
 def together(suggestions: Sequence[Suggestion]) -> Suggestion:
