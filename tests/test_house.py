@@ -35,10 +35,11 @@ MAY_IMPORT = {
     "run_folder": {"errors"},
     "callbacks": {"lr", "errors", "horizon", "around_step", "keys", "rate_inside"},
     "module": {"lr", "errors", "horizon", "objective", "around_step", "law_lr"},
-    "tune": {"lr", "errors"},
+    "engine": {"errors"},
+    "tune": {"around_step", "callbacks", "engine", "errors", "lr", "module"},
     "report": {"lr", "errors"},
     "line": {"errors", "keys"},
-    "check": {"lr", "errors", "keys", "own_rate", "patterns", "signature", "torch_law"},
+    "check": {"engine", "lr", "errors", "keys", "own_rate", "patterns", "signature", "torch_law"},
     "build": {"around_step", "errors", "callbacks", "module", "lr", "resume", "torch_law", "tune"},
     "rebuild": {"build", "errors", "line", "report"},
     "init_from": {"errors", "line", "rebuild"},
@@ -46,6 +47,7 @@ MAY_IMPORT = {
     "sweep": {"report", "errors"},
     "resume": {"errors", "keys", "lr", "report"},
     "preview": {"build", "callbacks", "errors", "logs", "lr"},
+    "stability_check": {"around_step", "build", "callbacks", "errors", "lr", "module"},
     "pipeline": {
         "build",
         "check",
@@ -59,17 +61,19 @@ MAY_IMPORT = {
         "report",
         "resume",
         "run_folder",
+        "stability_check",
     },
     "cli": {"errors", "help_page", "line", "pipeline", "run_folder"},
     "__init__": {"pipeline", "rebuild", "sweep"},
 }
-FOR_TYPES_ONLY = {("report", "callbacks"), ("build", "sweep")}
+FOR_TYPES_ONLY = {("report", "callbacks"), ("build", "sweep"), ("report", "stability_check")}
 WITHOUT_TORCH = (
     "keys",
     "lr",
     "torch_law",
     "own_rate",
     "patterns",
+    "engine",
     "errors",
     "signature",
     "line",
@@ -85,7 +89,7 @@ WITHOUT_TORCH = (
 )
 
 # Of those rooms: what asks a network for its loss and curvature. No file that runs before torch may import it.
-WITH_TORCH = {"lr/sharpness.py", "lr/preconditioner.py", "lr/critical.py", "lr/fixed_loss.py"}
+WITH_TORCH = {f"lr/{name}.py" for name in ("sharpness", "preconditioner", "critical", "fixed_loss", "settle", "bounds")}
 
 
 def room_of(path):

@@ -235,9 +235,10 @@ def test_the_finder_sweeps_from_the_old_weights_too(tmp_path, monkeypatch):
     loaded = []
     real = pipeline.load_weights
     monkeypatch.setattr(pipeline, "load_weights", lambda module, source: loaded.append(source) or real(module, source))
-    words = [f"init_from={old.folder}", "lr_finder=on", "lr_finder.steps=20", "trainer.max_epochs=1", "name=new"]
-    stride.run([*WINE, f"output_root={tmp_path}", *words])
-    assert len(loaded) == 3  # two data orders of the sweep, and the run
+    words = [f"init_from={old.folder}", "lr_finder=on", "lr_finder.picker=divergence", "trainer.max_epochs=1"]
+    outcome = stride.run([*WINE, f"output_root={tmp_path}", *words])
+    assert outcome.record["lr"]["found"]
+    assert len(loaded) == 3  # the sweep, its trial, and the run
 
 
 def test_the_lr_follows_the_batch_and_says_the_sum(tmp_path, capsys):

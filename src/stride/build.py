@@ -257,33 +257,52 @@ def finder(cfg: "DictConfig") -> "RangeTest":
 
 
 def range_test(
-    cfg: "DictConfig", folder: Path, order: int, steps: int
+    cfg: "DictConfig", folder: Path, order: int, steps: int, *, everywhere: bool = False
 ) -> tuple["Trainer", "LightningModule", "LightningDataModule"]:
     """A fresh module and datamodule for one data order, and a Trainer to throw away: no logger, no callbacks.
 
-    Precision, clipping, accumulation and batches are the run's own: another batch has another best LR.
+    Precision, clipping, accumulation and batches are the run's own: another batch has another best LR. `everywhere`
+    says that all processes of the run are at it, else it is this one alone.
     """
+    cfg = cfg.copy()
+    cfg.trainer.update({"max_epochs": -1, "max_steps": steps, "max_time": None})
+    if not everywhere:
+        cfg.trainer.update({"strategy": "auto", "devices": 1, "num_nodes": 1})
+    # The sweep has a schedule of its own, and the run's may not fit into so few steps.
+    cfg.scheduler = {"_target_": "stride.lr.schedule.constant"}
+    return _throw_away(cfg, folder, order, [])
+
+
+def trial(cfg: "DictConfig", folder: Path, order: int) -> tuple["Trainer", "LightningModule", "LightningDataModule"]:
+    """The same of the run's own length, law and warm-up, on all of its processes; whoever fits it has to stop it."""
+    from stride.callbacks.warmup import Warmup
+
+    return _throw_away(cfg.copy(), folder, order, [Warmup(_law(cfg.warmup, "warmup"))] if cfg.get("warmup") else [])
+
+
+def _throw_away(
+    cfg: "DictConfig", folder: Path, order: int, callbacks: list["Callback"]
+) -> tuple["Trainer", "LightningModule", "LightningDataModule"]:
     from pytorch_lightning import seed_everything
 
-    cfg = cfg.copy()
-    length = {"max_epochs": -1, "max_steps": steps, "max_time": None, "overfit_batches": 0}
-    one_process = {"strategy": "auto", "devices": 1, "num_nodes": 1}
+    no_shorter = {"min_epochs": None, "min_steps": None}  # a sweep ends where the loss runs away
     silent = {
         "limit_val_batches": 0,
         "num_sanity_val_steps": 0,
         "enable_progress_bar": False,
         "profiler": None,
+        "detect_anomaly": False,
+        "overfit_batches": 0,
+        "fast_dev_run": False,
     }
-    cfg.seed += order
-    # The sweep has a schedule of its own, and the run's may not fit into so few steps.
-    cfg.scheduler = {"_target_": "stride.lr.schedule.constant"}
-    cfg.trainer.update({**length, **one_process, **silent})
+    cfg.seed = (cfg.seed + order) % 2**32
+    cfg.trainer.update({**no_shorter, **silent})
     seed_everything(cfg.seed, workers=True, verbose=False)
     data, spec = datamodule(cfg)
     model = module(cfg, spec, cfg.optimizer.lr)
     factory = _instantiate(cfg.trainer, "trainer")
-    trainer = _call(partial(factory, logger=False, enable_checkpointing=False, default_root_dir=folder), "trainer")
-    return trainer, model, data
+    fixed = {"logger": False, "enable_checkpointing": False, "default_root_dir": folder, "callbacks": callbacks}
+    return _call(partial(factory, **fixed), "trainer"), model, data
 
 
 def _optimizer(cfg: "DictConfig") -> Any:

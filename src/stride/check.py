@@ -11,16 +11,19 @@ import os
 import re
 import sys
 from collections.abc import Callable, Collection, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from stride import own_rate, torch_law
-from stride.errors import Fault, nearest, one_line
+from stride import engine, own_rate, torch_law
+from stride.errors import ConfigError, Fault, nearest, one_line
 from stride.keys import flat, look_up
 from stride.lr import ramp, schedule, width
 from stride.lr.duration import Duration, Horizon, NoLength, bind, within
+from stride.lr.stability import stability_limit
+from stride.lr.suggest import FEWEST_POINTS, PICKERS
 from stride.patterns import compiled, rules
 from stride.signature import NoSuchTarget, is_subclass, signature
 
@@ -105,6 +108,7 @@ RANGES: dict[str, Range] = {
     "lr_finder.max_lr": POSITIVE,
     "lr_finder.steps": COUNT,
     "lr_finder.orders": COUNT,
+    "lr_finder.trial": Range(0, integer=True),
 }
 
 PRECISIONS = ("32-true", "16-mixed", "bf16-mixed", "16-true", "bf16-true", "64-true")
@@ -150,6 +154,7 @@ def faults(cfg: "DictConfig", typed: Collection[str] = ()) -> list[Fault]:
         *_score(plain),
         *_checkpoints(plain),
         *_finder(plain),
+        *_stability(plain),
         *_files(plain),
         *_resume(plain),
         *_scaling(plain),
@@ -479,9 +484,56 @@ def _checkpoints(plain: dict[str, Any]) -> Iterator[Fault]:
 
 
 def _finder(plain: dict[str, Any]) -> Iterator[Fault]:
-    low, high = _get(plain, "lr_finder.min_lr"), _get(plain, "lr_finder.max_lr")
+    node, target = plain.get("lr_finder"), str(plain["model"].get("_target_", ""))
+    if not node:
+        return
+    low, high, steps = node.get("min_lr"), node.get("max_lr"), node.get("steps")
     if isinstance(low, int | float) and isinstance(high, int | float) and low >= high:
         yield Fault("lr_finder.max_lr", "`min_lr < max_lr` must hold", f"got {low} and {high}", "lr_finder.max_lr=10")
+    if COUNT.holds(steps) and steps < FEWEST_POINTS:
+        what = f"a curve of fewer than {FEWEST_POINTS} points is not read"
+        yield Fault("lr_finder.steps", what, f"got {steps}", "lr_finder.steps=100")
+    picker = str(node.get("picker", "bottom"))
+    if picker not in PICKERS:
+        attempt = f"lr_finder.picker={nearest(picker, PICKERS) or 'bottom'}"
+        yield Fault("lr_finder.picker", f"no picker {picker!r}", f"pickers: {', '.join(PICKERS)}", attempt)
+    yield from _engine(node.get("engine"), plain["trainer"])
+    takes = signature(target) if is_subclass(target, "LightningModule") else None
+    if takes and not takes.open and "lr" not in takes.arguments:
+        yield Fault("lr_finder", f"{target} takes no `lr`", "nothing would read what is found", "lr_finder=none")
+
+
+def _engine(asked: Any, trainer: dict[str, Any]) -> Iterator[Fault]:
+    """What can be told before there is a module, and where `devices` is a number or a list."""
+    if asked not in (None, *engine.ENGINES):
+        hint = nearest(str(asked), engine.ENGINES) or engine.RAMP
+        law = f"null, {' or '.join(engine.ENGINES)}"
+        yield Fault("lr_finder.engine", f"no engine {asked!r}", law, f"lr_finder.engine={hint}")
+        return
+    devices = trainer.get("devices")
+    processes = _count(len(devices) if isinstance(devices, list) else devices) * _count(trainer.get("num_nodes"))
+    try:
+        engine.engine_of(asked, accumulated=_count(trainer.get("accumulate_grad_batches")), processes=processes)
+    except ConfigError as error:
+        yield from error.faults
+
+
+def _count(value: Any) -> int:
+    """A number of things, 1 where it is not known."""
+    return value if isinstance(value, int) and value > 0 else 1
+
+
+def _stability(plain: dict[str, Any]) -> Iterator[Fault]:
+    """task=stability goes with the optimizers whose limit is known."""
+    if plain.get("task") != "stability":
+        return
+    name = str(plain["optimizer"].get("_target_", "")).rpartition(".")[2]
+    options = {"betas": (0.9, 0.999), "weight_decay": 0.0, **plain["optimizer"]}
+    with suppress(ValueError):  # of a number that RANGES refuses
+        limit = stability_limit(name, options, 1.0)
+        if limit.ceiling is None:
+            what = f"task=stability shows a limit, and there is {limit.why}"
+            yield Fault("optimizer", what, "", "optimizer=adam, or optimizer=sgd")
 
 
 def _scaling(plain: dict[str, Any]) -> Iterator[Fault]:

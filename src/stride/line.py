@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parents[2]
 CONF = ROOT / "conf"
-TASKS = ("train", "tune", "plan", "test", "validate", "predict")
+TASKS = ("train", "tune", "plan", "stability", "test", "validate", "predict")
 FROM_RUN = ("test", "validate", "predict")
 
 DASHES = "\N{MINUS SIGN}\N{EN DASH}\N{HYPHEN}\N{NON-BREAKING HYPHEN}"

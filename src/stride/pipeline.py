@@ -7,8 +7,8 @@ import shutil
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from contextlib import contextmanager, nullcontext, suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -85,7 +85,8 @@ def run(line: Line) -> Outcome:
     folder = run_folder.make(line.cfg, ROOT, lambda folder: resume.may_go_on(folder, line.cfg))
     before = {path: path.read_bytes() for name in OF_A_RUN if (path := folder / name).is_file()}
     record = _start(line, folder if first else None, goes_on=bool(before))
-    stage = _evaluate if line.cfg.task in FROM_RUN else _plan if line.cfg.task == "plan" else _train
+    stages = {"plan": _plan, "stability": _stability, **dict.fromkeys(FROM_RUN, _evaluate)}
+    stage = stages.get(line.cfg.task, _train)
     try:
         # A plan that needs no data needs no Lightning either, which the log would import.
         with nullcontext() if line.cfg.task == "plan" else log_file(folder / "train.log" if first else None):
@@ -116,13 +117,11 @@ def _train(line: Line, folder: Path, record: "Record") -> Outcome:
             print(f"note: {note}")
     start = resume.start(cfg, folder)
     lr = start.lr or _asked_lr(cfg, record)
-    if cfg.lr_finder and start.checkpoint is None and run_folder.is_first_process():
+    if cfg.lr_finder and start.checkpoint is None:
         with _timed(record, "tune"):
-            lr = _tune(cfg, folder, record) or lr
+            lr = _tune(cfg, folder, record, line.overrides) or lr
     if cfg.task == "tune":
         record.update(status="finished")
-        if record.folder is not None:
-            report.print_finding(folder, record.data, line.overrides)
         return Outcome(folder, record.data)
     with _timed(record, "setup"):
         parts = build.run(start.cfg, folder, lr, start)
@@ -156,26 +155,37 @@ def _asked_lr(cfg: "DictConfig", record: "Record") -> float:
     return lr
 
 
-def _tune(cfg: "DictConfig", folder: Path, record: "Record") -> float | None:
-    """The tune stage: the one writer of the learning rate. None where the curve says nothing."""
+def _tune(cfg: "DictConfig", folder: Path, record: "Record", overrides: list[str]) -> float | None:
+    """The tune stage: the one writer of the learning rate, on every process. None where the curve says nothing."""
+    from stride import stability_check
+    from stride.report.finding import show_finding
     from stride.report.plots import draw_finding
 
     finder = build.finder(cfg)
 
-    def make(order: int, scratch: Path) -> Any:
-        trainer, module, data = build.range_test(cfg, scratch, order, finder.steps)
+    def with_weights(parts: Any) -> Any:
         if cfg.get("init_from") is not None:
-            load_weights(module, cfg.init_from)
-        return trainer, module, data
+            load_weights(parts[1], cfg.init_from)
+        return parts
 
-    finding = finder(make)
-    finding.save(folder / "lr_finder")
-    asked, found = cfg.optimizer.lr, finding.suggestion.lr
-    draw_finding(finding.curves, found, asked, folder / "lr_finder" / "curve.png")
-    outcome = finding.suggestion.outcome
-    why = finding.suggestion.why if found else f"{outcome.value} ({finding.suggestion.why}); kept the asked LR"
-    record.update(lr={"found": found, "why": why})
-    return found
+    finding = finder(
+        lambda order, scratch: with_weights(build.range_test(cfg, scratch, order, finder.steps, everywhere=True)),
+        lambda order, scratch: with_weights(build.trial(cfg, scratch, order)),
+        cfg.optimizer.lr,
+        bar=bool((cfg.get("callbacks") or {}).get("progress")) and record.folder is not None,
+    )
+    if cfg.task == "tune" and record.folder is not None:
+        with suppress(ConfigError):  # not every optimizer and model has a limit that can be measured
+            finding = replace(finding, limit=stability_check.bounds(cfg).limit)
+    told = finding.suggestion
+    why = told.why if told.lr else f"{told.outcome.value} ({told.why}); kept the asked LR"
+    record.update(lr={"found": told.lr, "why": why})
+    if record.folder is not None:
+        finding.save(folder / "lr_finder")
+        draw_finding(finding, cfg.optimizer.lr, folder / "lr_finder" / "curve.png")
+        if cfg.task == "tune":
+            show_finding(folder, finding, cfg.optimizer.lr, why, overrides)
+    return told.lr
 
 
 def _plan(line: Line, folder: Path, record: "Record") -> Outcome:
@@ -215,6 +225,27 @@ def _each_value(line: Line) -> Iterator[tuple[str, "DictConfig"]]:
         words = [f"{key}={value}" for key, value in pairs.items()]
         name = " ".join(str(value) if key in line.choices else f"{key}={value}" for key, value in pairs.items())
         yield name, checked([*kept, *words]).cfg
+
+
+def _stability(line: Line, folder: Path, record: "Record") -> Outcome:
+    """task=stability: what bounds the LR at the initial weights, and what steps around that LR do."""
+    if record.folder is None:  # one process measures
+        return Outcome(folder, record.data)
+    from stride import stability_check
+    from stride.report import stability
+
+    cfg = line.cfg
+    with _timed(record, "setup"):
+        parts = stability_check.set_up(cfg)
+        if cfg.get("init_from") is not None:
+            print(load_weights(parts.module, cfg.init_from))
+        record.save_config(cfg)
+    record.update(device=_device(parts.trainer))
+    shows = cfg.trainer.enable_progress_bar and (cfg.get("callbacks") or {}).get("progress")
+    found = stability_check.measure(parts, bar=bool(shows))
+    record.update(status="finished", lr={"why": f"ceiling {found.bounds.limit.ceiling:.4g} = {found.bounds.limit.why}"})
+    stability.show(found, folder, stability_check.notes(cfg))
+    return Outcome(folder, record.data)
 
 
 def _fit(parts: build.Run, checkpoint: Path | None) -> tuple[str, str, int]:

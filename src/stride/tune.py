@@ -5,102 +5,231 @@ the number that comes out is the only thing that goes on.
 """
 
 import io
-import json
+import math
 import random
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext, redirect_stderr
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from pytorch_lightning import LightningDataModule, LightningModule, Trainer
 from pytorch_lightning.tuner import Tuner
-from torch.optim import Optimizer
+from pytorch_lightning.utilities import CombinedLoader
+from pytorch_lightning.utilities.exceptions import MisconfigurationException
+from torch.utils import _pytree as pytree
 
+from stride.around_step import momentum_of
+from stride.callbacks.finder_bar import FinderBar
+from stride.callbacks.held_out import HeldOut
+from stride.callbacks.range_test import AtRates, exponential
+from stride.engine import ENGINES, LIGHTNING, engine_of
+from stride.errors import ConfigError, Fault, one_line
+from stride.lr.confidence import scatter, with_interval
 from stride.lr.curve import Curve, unbias
-from stride.lr.suggest import Suggestion, minimum, together
+from stride.lr.finding import Finding
+from stride.lr.suggest import PICKERS, Outcome, Suggestion, together
+from stride.lr.trial import Trial, capped, rising
+from stride.module import LitModule
 
-
-@dataclass(frozen=True)
-class Finding:
-    """What the tune stage found: one curve for each data order, one suggestion, what it cost."""
-
-    curves: list[Curve]
-    suggestion: Suggestion
-    seconds: float
-
-    def save(self, folder: Path) -> None:
-        """Write curve.json."""
-        folder.mkdir(parents=True, exist_ok=True)
-        told = {
-            "lr": self.suggestion.lr,
-            "outcome": self.suggestion.outcome.name.lower(),
-            "why": self.suggestion.why,
-        }
-        data = {
-            "suggestion": told,
-            "curves": [asdict(curve) for curve in self.curves],
-            "seconds": self.seconds,
-        }
-        (folder / "curve.json").write_text(json.dumps(data, indent=1), encoding="utf-8")
+_Tried = tuple[Trial | None, int | None, Suggestion]
+LOOKS = (3, 5, 8, 12, 16, 20, 25, 30, 36, 43, 51, 60, 70, 80, 100, 125, 160, 200)  # steps done: finer where it falls
+SAMPLES = 256  # of the validation data, a look: as dear as some three steps of 32
+Make = Callable[[int, Path], tuple[Trainer, LightningModule, LightningDataModule]]
+OF_THE_OPTIMIZER = ("configure_optimizers", "optimizer_step", "lr_scheduler_step")
 
 
 class RangeTest:
-    """Lightning's own LR sweep (`Tuner.lr_find`) over several data orders, read by our own picker.
+    """LR sweeps, read by a picker of ours, and a short trial of what they suggest.
 
     Args:
-        min_lr, max_lr: first and last LR of the sweep; `0 < min_lr < max_lr` must hold.
-        steps: optimizer steps of one sweep.
-        orders: how many sweeps, each over the samples in another order.
+        min_lr, max_lr: first and last LR of a sweep; `0 < min_lr < max_lr` must hold.
+        steps: optimizer steps of one sweep; at least 2.
+        orders: how many sweeps, each over the samples in another order; at least 1.
+        picker: which reading of a curve, a name in `PICKERS`.
+        trial: steps of the trial at the suggested LR, which looks for overfitting; 0 for none.
+        engine: who sweeps: `lightning` (its `Tuner.lr_find`), `ramp` (ours), or None (see `engine_of`).
+        required: whether a finding without an LR is a fault of what was typed.
 
     Raises ValueError where these do not hold.
     """
 
-    def __init__(self, *, min_lr: float, max_lr: float, steps: int, orders: int) -> None:
+    def __init__(
+        self,
+        *,
+        min_lr: float,
+        max_lr: float,
+        steps: int,
+        orders: int,
+        picker: str = "bottom",
+        trial: int = 0,
+        engine: str | None = None,
+        required: bool = False,
+    ) -> None:
         if not 0 < min_lr < max_lr:
             raise ValueError(f"`0 < min_lr < max_lr` must hold, but got {min_lr=}, {max_lr=}")
-        if steps < 1 or orders < 1:
-            raise ValueError(f"`steps >= 1` and `orders >= 1` must hold, but got {steps=}, {orders=}")
+        if steps < 2 or orders < 1:
+            raise ValueError(f"`steps >= 2` and `orders >= 1` must hold, but got {steps=}, {orders=}")
+        if picker not in PICKERS:
+            raise ValueError(f"`picker` must be one of {', '.join(PICKERS)}, but got {picker=}")
+        if trial < 0:
+            raise ValueError(f"`trial >= 0` must hold, but got {trial=}")
+        if engine not in (None, *ENGINES):
+            raise ValueError(f"`engine` must be one of {', '.join(ENGINES)} or None, but got {engine=}")
         self.min_lr, self.max_lr, self.steps, self.orders = min_lr, max_lr, steps, orders
+        self.picker, self.trial = PICKERS[picker], trial
+        self.engine, self.required = engine, required
 
-    def __call__(self, make: Callable[[int, Path], "tuple[Trainer, LightningModule, LightningDataModule]"]) -> Finding:
-        """Sweep. `make(order, folder)` gives a fresh trainer, module and datamodule for one data order."""
+    def __call__(self, make: Make, make_run: Make, base: float, *, bar: bool = False) -> Finding:
+        """Sweep, and try. In several processes each calls this, and all find the same.
+
+        Args:
+            make: `make(order, folder)` gives a fresh trainer, module and datamodule for one data order.
+            make_run: the same for a trainer that would go on to the end of the run, under its law and warm-up.
+            base: the LR that the module is made with.
+            bar: show how far it is, where someone is looking.
+
+        Raises ConfigError for what cannot be swept, and where an LR is required and none is found.
+        """
         started = time.perf_counter()
-        state = random.getstate(), np.random.get_state(), torch.get_rng_state()
-        try:
-            swept = [self._sweep(make, order) for order in range(self.orders)]
-        finally:
-            random.setstate(state[0])
-            np.random.set_state(state[1])
-            torch.set_rng_state(state[2])
-        suggestion = together([minimum(curve) for curve in swept])
-        return Finding(swept, suggestion, time.perf_counter() - started)
+        with _random_state_kept():
+            sweeps = [self._sweep(make, order, base, bar) for order in range(self.orders)]
+            suggestion = together([self.picker(sweep.curve) for sweep in sweeps])
+            suggestion = with_interval(suggestion, [scatter(sweep.curve, self.picker) for sweep in sweeps])
+            if sweeps[0].too_small:
+                suggestion = Suggestion(None, Outcome.DATA_TOO_SMALL, sweeps[0].too_small)
+            trial = horizon = None
+            if self.trial and suggestion.lr is not None:
+                trial, horizon, suggestion = self._try(make_run, suggestion, base, bar)
+        if self.required and suggestion.lr is None:
+            what = suggestion.outcome.value
+            raise ConfigError(Fault("lr_finder.required", what, suggestion.why, "lr_finder.required=false"))
+        return Finding(
+            curves=[sweep.curve for sweep in sweeps],
+            trial=trial,
+            suggestion=suggestion,
+            seconds=time.perf_counter() - started,
+            steps=sum(sweep.steps for sweep in sweeps) + (len(trial.losses) if trial else 0),
+            engine=sweeps[0].engine,
+            horizon=horizon,
+        )
 
-    def _sweep(self, make: Callable[..., Any], order: int) -> Curve:
+    def _sweep(self, make: Make, order: int, base: float, bar: bool) -> "_Sweep":
         # Lightning writes a checkpoint for its own use and may leave it behind: in a folder that goes.
         with tempfile.TemporaryDirectory() as folder:
             trainer, module, data = make(order, Path(folder))
-            sweep = {"min_lr": self.min_lr, "max_lr": self.max_lr, "num_training": self.steps}
-            with _bar_for_terminals_only():
-                finder = Tuner(trainer).lr_find(module, datamodule=data, update_attr=False, **sweep, early_stop_threshold=None)
-            assert finder is not None
-            results = finder.results
-            return Curve.of(results["lr"], unbias(results["loss"]), _momentum(trainer.optimizers[0]))
+            _refuse_frozen(module)
+            engine = self._engine_of(trainer, module)
+            try:
+                if engine == LIGHTNING:
+                    lrs, losses = self._by_lightning(trainer, module, data, bar)
+                else:
+                    lrs, losses = self._by_ramp(trainer, module, data, base, bar)
+            except MisconfigurationException as error:
+                raise ConfigError(Fault("trainer", one_line(error))) from error
+            if losses and not math.isfinite(losses[0]):
+                law = "training_step has to return a number, and no LR has acted on this one yet"
+                raise ConfigError(Fault("lr_finder", f"the loss of the first batch is {losses[0]}", law))
+            momentum = momentum_of(trainer.optimizers[0].param_groups[0]) or 0.0
+            return _Sweep(Curve.of(lrs, losses, momentum), len(lrs), engine, _too_small(trainer, data))
+
+    def _try(self, make_run: Make, suggestion: Suggestion, base: float, bar: bool) -> _Tried:
+        """A short run at the suggestion from new weights in another order, the whole run's steps, what it leaves."""
+        assert suggestion.lr is not None
+        with tempfile.TemporaryDirectory() as folder:
+            trainer, module, data = make_run(self.orders, Path(folder))
+            if not module.automatic_optimization:  # its training_step would step where a loss is asked for
+                return None, None, suggestion
+            steps = AtRates([suggestion.lr * rising(step) for step in range(self.trial)], base=base)
+            held_out = HeldOut(LOOKS, SAMPLES)
+            shown = [FinderBar(f"a trial at {suggestion.lr:.2g}", self.trial)] if bar else []
+            trainer.callbacks += [steps, held_out, *shown]  # pyrefly: ignore[missing-attribute]  set by a connector
+            trainer.fit(module, datamodule=data)
+            trial = Trial(suggestion.lr, tuple(steps.losses), tuple(held_out.losses), steps.ran_away)
+            plan, optimizer = getattr(module, "plan", None), trainer.optimizers[0]
+            told = (type(optimizer).__name__, optimizer.param_groups[0])
+            if plan is None or plan.horizon.steps is None:
+                return trial, None, capped(suggestion, trial, None, *told)
+            run = (lambda step: plan.law(step) * plan.ramp(step), plan.horizon.steps)
+            return trial, plan.horizon.steps, capped(suggestion, trial, run, *told)
+
+    def _engine_of(self, trainer: Trainer, module: LightningModule) -> str:
+        return engine_of(
+            self.engine,
+            accumulated=trainer.accumulate_grad_batches,
+            processes=trainer.world_size,
+            manual=not module.automatic_optimization,
+            hooks=[name for name in OF_THE_OPTIMIZER if getattr(type(module), name) is not getattr(LitModule, name)],
+        )
+
+    def _by_lightning(
+        self, trainer: Trainer, module: LightningModule, data: LightningDataModule, bar: bool
+    ) -> tuple[list[float], list[float]]:
+        """LR and loss of each step of Lightning's `Tuner.lr_find`, which goes on where the loss runs away."""
+        sweep = {"min_lr": self.min_lr, "max_lr": self.max_lr, "num_training": self.steps}
+        with _lightnings_bar(bar):
+            finder = Tuner(trainer).lr_find(
+                module, datamodule=data, update_attr=False, **sweep, early_stop_threshold=None
+            )
+        assert finder is not None
+        return finder.results["lr"], unbias(finder.results["loss"])
+
+    def _by_ramp(
+        self, trainer: Trainer, module: LightningModule, data: LightningDataModule, base: float, bar: bool
+    ) -> tuple[list[float], list[float]]:
+        """LR and loss of each point of our own ramp, which ends where the loss runs away."""
+        ramp = AtRates(exponential(self.min_lr, self.max_lr, self.steps), base=base)
+        shown = [FinderBar("a sweep", self.steps)] if bar else []
+        trainer.callbacks += [ramp, *shown]  # pyrefly: ignore[missing-attribute]  set by a connector
+        trainer.fit(module, datamodule=data)
+        return ramp.lrs, ramp.losses
+
+
+@dataclass(frozen=True)
+class _Sweep:
+    """One sweep: its curve, how many points were measured and by whom, and what makes them worthless."""
+
+    curve: Curve
+    steps: int
+    engine: str
+    too_small: str
 
 
 @contextmanager
-def _bar_for_terminals_only() -> Iterator[None]:
+def _random_state_kept() -> Iterator[None]:
+    state = random.getstate(), np.random.get_state(), torch.get_rng_state()
+    try:
+        yield
+    finally:
+        random.setstate(state[0])
+        np.random.set_state(state[1])
+        torch.set_rng_state(state[2])
+
+
+@contextmanager
+def _lightnings_bar(wanted: bool) -> Iterator[None]:
     # Lightning's finder draws its bar on stderr whatever the Trainer was told; in a file it is noise.
-    with nullcontext() if sys.stderr.isatty() else redirect_stderr(io.StringIO()):
+    with nullcontext() if wanted and sys.stderr.isatty() else redirect_stderr(io.StringIO()):
         yield
 
 
-def _momentum(optimizer: Optimizer) -> float:
-    """How much of the last update the next one keeps: SGD's momentum, Adam's beta1, else 0."""
-    group = optimizer.param_groups[0]
-    return float(group.get("momentum", (group.get("betas") or [0.0])[0]) or 0.0)
+def _refuse_frozen(module: LightningModule) -> None:
+    parameters = list(module.parameters())  # none before configure_model, in a sharded run
+    if parameters and not any(parameter.requires_grad for parameter in parameters):
+        law = "the LR of a model that does not learn says nothing"
+        raise ConfigError(Fault("model", "none of its parameters requires a gradient", law))
+
+
+def _too_small(trainer: Trainer, data: LightningDataModule) -> str:
+    """What to say of a training set that does not fill one batch; empty where it does."""
+    size, loader = getattr(data, "batch_size", None), trainer.train_dataloader
+    if size is None or loader is None or trainer.num_training_batches > 1:
+        return ""
+    batch, *_ = next(iter(CombinedLoader(loader)), (None,))
+    tensors = (leaf for leaf in pytree.tree_leaves(batch) if isinstance(leaf, torch.Tensor) and leaf.ndim)
+    samples = max(map(len, tensors), default=0)
+    return f"{samples} samples, datamodule.batch_size={size}" if samples < size else ""

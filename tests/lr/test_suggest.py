@@ -7,7 +7,8 @@ from dataclasses import replace
 import pytest
 
 from stride.lr.curve import Curve
-from stride.lr.suggest import PICKERS, Outcome, Suggestion, minimum, slide, steepest, together
+from stride.lr.suggest import PICKERS, Outcome, Suggestion, bottom, minimum, slide, steepest, together
+from stride.lr.trend import Trend
 
 ALL = list(PICKERS.values())
 FOUND, NEVER, NOISY, SHORT, FLAT = (
@@ -82,7 +83,15 @@ def decade_of(suggestion):
 
 # The valley begins where a twentieth has fallen, at -2.95; the interval of 1.2 decades lies around the steepest place.
 # The momentum and the average of `minimum` look back 18 steps; half of that, 0.64 decades, is taken off again.
-PLACES = {"steepest": -2.5, "valley": (-2.95 - 1.77) / 2, "slide": -3.1, "minimum": -1.77, "divergence": -1.5}
+# `bottom` is where 95 % has fallen, less the 6.3 steps that a momentum of 0.9 looks back.
+PLACES = {
+    "bottom": -2.42,
+    "steepest": -2.5,
+    "valley": (-2.95 - 1.77) / 2,
+    "slide": -3.1,
+    "minimum": -1.77,
+    "divergence": -1.5,
+}
 
 
 @pytest.mark.parametrize("name", PICKERS)
@@ -105,8 +114,9 @@ def test_where_the_sweep_begins_does_not_matter(name):
 
 @pytest.mark.parametrize("picker", ALL)
 @pytest.mark.parametrize("curve", [sweep(good, noise=white(0.2)), sweep(lambda _: 2.0, noise=white(0.2))])
-@pytest.mark.parametrize(("scale", "shift"), [(1000, 0), (0.001, 0), (1, -50), (7, 20)])
+@pytest.mark.parametrize(("scale", "shift"), [(1000, 0), (0.001, 0), (1, -5), (7, 20)])
 def test_the_unit_and_the_origin_of_the_loss_do_not_matter(picker, curve, scale, shift):
+    """So long as it falls by a tenth of where it begins."""
     other = replace(curve, losses=tuple(scale * loss + shift for loss in curve.losses))
     one, two = picker(curve), picker(other)
     assert two.outcome is one.outcome
@@ -120,9 +130,35 @@ def test_in_another_unit_of_the_lr_it_is_the_same_place(picker):
     assert picker(other).lr == pytest.approx(100 * picker(curve).lr)
 
 
+@pytest.mark.parametrize("picker", ALL)
+@pytest.mark.parametrize("shift", [48, -52])
+def test_a_fall_of_some_8_deviations_that_is_small_for_where_it_begins_is_refused(picker, shift):
+    """From 2 down to 1 it is good, from 50 to 49 it is what networks fall by where there is nothing to learn."""
+    curve = sweep(good, noise=white(0.2))
+    shifted = replace(curve, losses=tuple(loss + shift for loss in curve.losses))
+    assert (picker(curve).outcome, picker(shifted).outcome) == (FOUND, NOISY)
+
+
 def test_the_minimum_is_found_less_the_lag():
     curve = sweep(good)
     assert minimum(replace(curve, momentum=0.0)).lr == pytest.approx(minimum(curve).lr * curve.ratio**4.5)
+
+
+@pytest.mark.parametrize(("momentum", "steps"), [(0.0, 0.0), (0.5, 0.7), (0.9, 6.3)])
+def test_the_bottom_is_where_95_of_100_have_fallen_less_what_momentum_looks_back(momentum, steps):
+    curve = replace(sweep(good), momentum=momentum)
+    trend = Trend.of(curve)
+    top, levels = trend.sum(trend.beginning), trend.levels
+    reached = [point for point, level in enumerate(levels) if level <= top - 0.95 * (top - levels[trend.lowest])]
+    assert bottom(curve).lr == pytest.approx(curve.lrs[reached[0]] / curve.ratio**steps)
+    assert bottom(curve).why.endswith("momentum looks back") == (momentum > 0)
+
+
+def test_the_bottom_is_of_the_fall_to_the_lowest_and_not_of_an_earlier_dip():
+    def dipped(decade):
+        return good(decade) - 0.94 * (abs(decade + 3.9) < 0.6)  # to 1.06, as low as 95 % of the fall
+
+    assert decade_of(bottom(sweep(dipped))) == pytest.approx(PLACES["bottom"], abs=0.1)
 
 
 def test_one_low_loss_at_the_very_first_step_is_not_the_minimum():
@@ -141,20 +177,20 @@ def test_a_leap_back_from_above_is_not_the_steepest_fall(picker):
 
 @pytest.mark.parametrize(
     ("curve", "outcomes"),
-    # In the order steepest, valley, slide, minimum, divergence.
+    # In the order bottom, steepest, valley, slide, minimum, divergence.
     [
-        (sweep(good, 19), [SHORT] * 5),
-        (sweep(lambda _: 2.0), [FLAT] * 5),
-        (sweep(lambda _: 0.0), [FLAT] * 5),
-        (sweep(lambda decade: 2 + 1e-7 * math.sin(40 * decade)), [FLAT] * 5),  # a float's rounding
-        (sweep(lambda decade: 2 + 10**decade), [FLAT] * 5),
-        (sweep(lambda decade: 2 + decade / 1000), [FLAT] * 5),
-        (sweep(lambda _: 2.0, noise=white(0.2)), [NOISY] * 5),
-        (sweep(without_turn), [FOUND, *[NEVER] * 4]),
-        (sweep(without_turn, noise=white(0.1)), [FOUND, *[NEVER] * 4]),
-        (sweep(without_turn, high=-2.5), [NEVER] * 5),
-        (sweep(lambda decade: -decade), [NEVER] * 5),
-        (sweep(good, low=-2.4, noise=white(0.01)), [SHORT, FOUND, SHORT, FOUND, FOUND]),
+        (sweep(good, 19), [SHORT] * 6),
+        (sweep(lambda _: 2.0), [FLAT] * 6),
+        (sweep(lambda _: 0.0), [FLAT] * 6),
+        (sweep(lambda decade: 2 + 1e-7 * math.sin(40 * decade)), [FLAT] * 6),  # a float's rounding
+        (sweep(lambda decade: 2 + 10**decade), [FLAT] * 6),
+        (sweep(lambda decade: 2 + decade / 1000), [FLAT] * 6),
+        (sweep(lambda _: 2.0, noise=white(0.2)), [NOISY] * 6),
+        (sweep(without_turn), [NEVER, FOUND, *[NEVER] * 4]),
+        (sweep(without_turn, noise=white(0.1)), [NEVER, FOUND, *[NEVER] * 4]),
+        (sweep(without_turn, high=-2.5), [NEVER] * 6),
+        (sweep(lambda decade: -decade), [NEVER] * 6),
+        (sweep(good, low=-2.4, noise=white(0.01)), [FOUND, SHORT, FOUND, SHORT, FOUND, FOUND]),
     ],
     ids=[
         "19 points",
@@ -184,7 +220,7 @@ def test_a_fall_that_ends_far_above_has_turned(end):
     decades = [-6 + 0.07 * k for k in range(100)]
     losses = [without_turn(decade) if decade < -1 else end for decade in decades]
     curve = Curve.of([10**decade for decade in decades], losses)
-    assert [picker(curve).outcome for picker in ALL] == [FOUND] * 5
+    assert [picker(curve).outcome for picker in ALL] == [FOUND] * 6
 
 
 INDEPENDENT = {

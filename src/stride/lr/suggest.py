@@ -10,6 +10,12 @@ from stride.lr.trend import DEVIATIONS, Trend, Weights
 
 FEWEST_POINTS = 20
 SMOOTHING = 0.9
+REACHED = 0.95  # of the whole fall
+LOOKED_BACK = 0.7  # of the momentum's mean age
+# On targets that are pure noise a network's loss falls too, for good: its first outputs are worth less than none, and
+# few samples are learned by heart. That was at most 0.07 of where it began, by 10 standard deviations at most.
+SMALL = 0.1  # of where it begins
+BEYOND_DOUBT = 12.0  # standard deviations
 VISIBLE = 0.05  # of the whole fall: less is not yet a fall
 INTERVAL = 1.2  # decades
 ROUNDING = 2**-20  # of the largest loss, 8 roundings of a 32-bit float: less is no fall
@@ -52,6 +58,10 @@ def read(curve: Curve, *, turned: bool = True) -> Trend | Suggestion:
         return Suggestion(None, Outcome.FLAT, f"it is nowhere below {trend.sum(trend.beginning):.2g}, where it begins")
     if fall <= DEVIATIONS * deviation:
         why = f"it falls by {fall:.2g}, with a standard deviation of {deviation:.2g}"
+        return Suggestion(None, Outcome.TOO_NOISY, why)
+    start = abs(trend.sum(trend.beginning))
+    if fall < SMALL * start and fall <= BEYOND_DOUBT * deviation:
+        why = f"it falls by {fall:.2g} from {start:.2g}, as it does where there is nothing to learn"
         return Suggestion(None, Outcome.TOO_NOISY, why)
     if turned and not has_turned(curve, trend, lowest, trend.level_weights[-1]):
         why = f"at the last LR, {curve.lrs[-1]:.2g}, it is not surely above its lowest"
@@ -135,6 +145,27 @@ def minimum(curve: Curve) -> Suggestion:
     return Suggestion(lr, Outcome.FOUND, why)
 
 
+def bottom(curve: Curve) -> Suggestion:
+    """The LR at which 95 % of the fall is done, less a part of what the optimizer's momentum looks back.
+
+    The step at a sweep's n-th LR moves by the gradients of the last momentum / (1 - momentum) steps, at lower LRs: so
+    what it does to the loss shows up that late, while the LR races on. Both numbers were chosen by
+    benchmarks/lr_regret.py, on its cells that do not overfit.
+    """
+    trend = read(curve)
+    if isinstance(trend, Suggestion):
+        return trend
+    levels, beginning = trend.levels, trend.sum(trend.beginning)
+    deep = beginning - REACHED * (beginning - levels[trend.lowest])
+    point = trend.lowest
+    while levels[point - 1] <= deep:
+        point -= 1
+    late = LOOKED_BACK * curve.momentum / (1 - curve.momentum)
+    lr = curve.lrs[point] / curve.ratio**late
+    because = f", less the {late:.0f} steps that momentum looks back" if late else ""
+    return Suggestion(lr, Outcome.FOUND, f"the loss comes to its lowest at {curve.lrs[point]:.2g}{because}")
+
+
 def divergence(curve: Curve) -> Suggestion:
     """A tenth of the LR at which the loss ran away."""
     trend = read(curve, turned=False)
@@ -145,7 +176,7 @@ def divergence(curve: Curve) -> Suggestion:
     return Suggestion(curve.diverged / 10, Outcome.FOUND, f"a tenth of {curve.diverged:.2g}, where the loss ran away")
 
 
-PICKERS = {picker.__name__: picker for picker in (steepest, valley, slide, minimum, divergence)}
+PICKERS = {picker.__name__: picker for picker in (bottom, steepest, valley, slide, minimum, divergence)}
 
 
 def together(suggestions: Sequence[Suggestion]) -> Suggestion:

@@ -3,10 +3,16 @@
 import csv
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from statistics import fmean
 from typing import TYPE_CHECKING, Any
+
+from stride.lr.suggest import read
+from stride.lr.trend import Trend
 
 if TYPE_CHECKING:
     from stride.lr.curve import Curve
+    from stride.lr.descent import Descent
+    from stride.lr.finding import Finding
     from stride.lr.shape import Shape
 
 INK, BLUE, ORANGE, GREEN = "#30363d", "#0969da", "#d4580a", "#1a7f37"
@@ -34,31 +40,59 @@ def draw_run(folder: Path) -> None:
     figure.savefig(folder / "curves.png", dpi=144)
 
 
-def draw_finding(curves: "Sequence[Curve]", lr: float | None, asked: float, path: Path) -> None:
-    """The range test's curves, with the LR that was suggested and the one that was asked for."""
-    from stride.lr.curve import smooth
-
+def draw_finding(finding: "Finding", asked: float, path: Path) -> None:
+    """The range test: each sweep's losses and trend, the LR found with its interval, where it diverged; the trial."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    figure, (axis,) = _axes(1, (7.2, 3.6), (1,))
-    for order, curve in enumerate(curves):
-        axis.plot(curve.lrs, curve.losses, color=BLUE, lw=0.6, alpha=0.35)
-        axis.plot(
-            curve.lrs,
-            smooth(curve.losses),
-            color=BLUE,
-            lw=1.6,
-            label="loss, smoothed" if order == 0 else None,
-        )
-    axis.axvline(asked, color=INK, ls=":", label=f"asked {asked:.3g}")
-    if lr is not None:
-        axis.axvline(lr, color=GREEN, lw=2, label=f"found {lr:.3g}")
-    starts = [curve.losses[0] for curve in curves if curve.losses]
-    lowest = min((min(smooth(curve.losses)) for curve in curves if curve.losses), default=0.0)
-    if starts:
-        axis.set_ylim(lowest - 0.1 * (max(starts) - lowest), max(starts) + 0.6 * (max(starts) - lowest) + 1e-9)
-    axis.set(xscale="log", xlabel="learning rate", ylabel="training loss")
-    axis.legend(frameon=False)
+    trial, found = finding.trial, finding.suggestion
+    figure, axes = _axes(2 if trial else 1, (7.2, 5.4 if trial else 3.6), (2, 1) if trial else (1,), sharex=False)
+    above = axes[0]
+    for order, curve in enumerate(finding.curves):
+        above.plot(curve.lrs, curve.losses, color=BLUE, lw=0.6, alpha=0.4)
+        trend = read(curve, turned=False)
+        if isinstance(trend, Trend):
+            above.plot(curve.lrs, trend.levels, color=BLUE, lw=1.8, label="its trend" if order == 0 else None)
+        if curve.diverged is not None:
+            above.axvline(curve.diverged, color=RED, ls="--", lw=1, label="ran away" if order == 0 else None)
+    above.axvline(asked, color=INK, ls=":", label=f"asked {asked:.3g}")
+    if found.lr is not None:
+        above.axvline(found.lr, color=GREEN, lw=2, label=f"found {found.lr:.3g}")
+        if found.low is not None:
+            above.axvspan(found.low, found.high, color=GREEN, alpha=0.12, lw=0)
+    if finding.limit and finding.limit.safe and finding.limit.ceiling:
+        for end, label in (
+            (finding.limit.safe, "limit on small batches"),
+            (finding.limit.ceiling, "limit on all data"),
+        ):
+            above.axvline(end, color=PURPLE, ls="-.", lw=1, label=f"{label} {end:.2g}")
+    _within_what_matters(above, finding.curves)
+    above.set(xscale="log", xlabel="learning rate", ylabel="training loss")
+    above.legend(frameon=False, fontsize=8)
+    if trial:
+        axes[1].plot(range(len(trial.losses)), trial.losses, color=BLUE, lw=1, label="training")
+        if trial.held_out:
+            axes[1].plot(*zip(*trial.held_out, strict=True), color=ORANGE, marker=".", label="held out")
+        axes[1].set(xlabel=f"step of a trial at {trial.lr:.3g}", ylabel="loss")
+        axes[1].legend(frameon=False, fontsize=8)
     figure.savefig(path, dpi=144)
+
+
+def _within_what_matters(axis: Any, curves: "Sequence[Curve]") -> None:
+    """Cut off how high a loss ran away: it would flatten all the rest."""
+    firsts = [fmean(curve.losses[:10]) for curve in curves if curve.losses]
+    if firsts:
+        lowest = min(min(curve.losses) for curve in curves if curve.losses)
+        fall = max(firsts) - lowest
+        if fall > 0:
+            axis.set_ylim(lowest - 0.1 * fall, max(firsts) + 0.6 * fall)
+
+
+def picture(path: Path) -> Any:
+    """A PNG file as an array (height, width, 3 or 4) in [0, 1]; None where there is none."""
+    if not path.is_file():
+        return None
+    from matplotlib.image import imread
+
+    return imread(path)
 
 
 def draw_plans(shapes: "Mapping[str, Shape]", path: Path) -> None:
@@ -75,6 +109,24 @@ def draw_plans(shapes: "Mapping[str, Shape]", path: Path) -> None:
     axis.legend(frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
     if alone:
         _mark(axis, alone)
+    figure.savefig(path, dpi=144)
+
+
+def draw_descents(descents: "Sequence[Descent]", path: Path) -> None:
+    """The losses of steps at several times a limit; those that diverge leave at the top."""
+    figure, (axis,) = _axes(1, (7.2, 3.6), (1,))
+    start, seen = descents[0].losses[0], [loss for descent in descents for loss in descent.losses if loss == loss]
+    for descent, colour in zip(descents, (BLUE, GREEN, ORANGE, RED) * len(descents), strict=False):
+        label = f"{descent.times:g} x, LR {descent.lr:.3g}: {descent.verdict}"
+        axis.plot(descent.losses, color=colour, lw=1.6, label=label)
+    axis.axhline(start, color=INK, lw=0.8, ls=":")
+    if start > 0 and min(seen) >= 0:
+        axis.set_yscale("log")
+        axis.set_ylim(min(loss for loss in seen if loss > 0) / 1.5, min(1.5 * max(seen), 30 * start))
+    else:
+        axis.set_ylim(top=min(max(seen), 3 * start - 2 * min(seen)))
+    axis.set(xlabel="steps at a constant LR, each on all of the data", ylabel="training loss")
+    figure.legend(frameon=False, loc="outside upper left", title="times the ceiling", alignment="left")
     figure.savefig(path, dpi=144)
 
 
@@ -99,11 +151,11 @@ def _mark(axis: Any, shape: "Shape") -> None:
         axis.annotate(f"ends at {shape.lrs[-1]:.3g}", place, xycoords=beside, fontsize=8, va="center")
 
 
-def _axes(rows: int, size: tuple[float, float], heights: Sequence[float]) -> tuple[Any, Any]:
+def _axes(rows: int, size: tuple[float, float], heights: Sequence[float], *, sharex: bool = True) -> tuple[Any, Any]:
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=size, layout="constrained")  # no pyplot: no global state, no display
-    axes: Any = figure.subplots(rows, 1, sharex=True, squeeze=False, height_ratios=heights)[:, 0]
+    axes: Any = figure.subplots(rows, 1, sharex=sharex, squeeze=False, height_ratios=heights)[:, 0]
     for axis in axes:
         axis.spines[["top", "right"]].set_visible(False)
         axis.grid(alpha=0.25, lw=0.5)

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from stride.report.card import card, lr_line, rate_line, shown_path
-from stride.report.plots import draw_run
+from stride.report.card import card, rate_line, shown_path
+from stride.report.plots import draw_run, picture
 from stride.report.verdict import verdict
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def finish(
     )
     if record.folder is None:
         return
-    _log_hparams(trainer, cfg, record.data)
+    _log_hparams(trainer, cfg, record.folder, record.data)
     draw_run(record.folder)
     train = [point.train_loss for point in points if point.train_loss is not None]
     val = [point.scores["val/loss"] for point in points if "val/loss" in point.scores]
@@ -57,17 +57,6 @@ def finish(
     decays = bool(cfg.optimizer.get("weight_decay"))
     rate = rate_line(record.folder / "lr_trace.csv", cfg.optimizer._target_, decays=decays)
     Console().print(card(record.folder, record.data, losses=_losses(history), verdict=why, rate=rate))
-
-
-def print_finding(folder: Path, record: dict[str, Any], words: list[str]) -> None:
-    """task=tune: what was found, and the line that trains with it."""
-    console = Console()
-    console.print(f"learning rate: {lr_line(record['lr'])}")
-    console.print(f"the curve:     {shown_path(folder / 'lr_finder' / 'curve.png')}")
-    if record["lr"]["found"] is not None:
-        kept = [word for word in words if not word.startswith(("task=", "lr_finder=", "optimizer.lr=", "name="))]
-        line = " ".join(["python train.py", *kept, f"optimizer.lr={record['lr']['found']:.3g}"])
-        console.print(f"to train:      [bold]{line}[/]", soft_wrap=True, highlight=False)
 
 
 def print_evaluation(folder: Path, record: dict[str, Any], rows: int | None) -> None:
@@ -103,13 +92,19 @@ def _interventions(trainer: "Trainer") -> list[dict[str, Any]]:
     return plan.state_dict()["interventions"] if plan else []
 
 
-def _log_hparams(trainer: "Trainer", cfg: "DictConfig", record: dict[str, Any]) -> None:
-    """One row of TensorBoard's HParams table, written once, with the scores that the run reached."""
+def _log_hparams(trainer: "Trainer", cfg: "DictConfig", folder: Path, record: dict[str, Any]) -> None:
+    """One row of TensorBoard's HParams table, with the scores that the run reached, and the finder's curve."""
     from pytorch_lightning.loggers import TensorBoardLogger
 
-    numbers = {"lr": record["lr"]["used"], "batch_size": cfg.datamodule.get("batch_size"), "seed": cfg.seed}
+    numbers = {
+        "lr": record["lr"]["used"],
+        "lr_found": record["lr"]["found"],
+        "batch_size": cfg.datamodule.get("batch_size"),
+        "seed": cfg.seed,
+    }
     choices = {key: str(cfg[key]._target_).rpartition(".")[2] for key in ("model", "optimizer", "scheduler")}
     reached = {**record["scores"], **{f"last/{name}": value for name, value in record["last"].items()}}
+    curve = picture(folder / "lr_finder" / "curve.png")
     for logger in trainer.loggers:
         if isinstance(logger, TensorBoardLogger):
             hparams = {
@@ -119,6 +114,8 @@ def _log_hparams(trainer: "Trainer", cfg: "DictConfig", record: dict[str, Any]) 
             }
             logger.log_hyperparams(hparams, {f"hp/{name}": value for name, value in reached.items()})
             logger.experiment.add_text("command", f"`{record['command']}`")
+            if curve is not None:
+                logger.experiment.add_image("lr_finder/curve", curve, dataformats="HWC")
             logger.experiment.flush()
 
 

@@ -1,0 +1,35 @@
+"""How far a run moves: the sum of its LRs, in units of what the optimizer makes of one.
+
+Where the LR is below what makes a step unstable, steps follow the gradient's flow: the weights that they reach depend
+on the sum of the LRs and hardly on how many steps it was made of (the flow time of gradient flow; Smith et al. 2021,
+arXiv 2101.12176). So what one rate reaches in few steps tells what a lower rate reaches in many.
+"""
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+
+def flow_time(multiplier: Callable[[int], float], steps: int, optimizer: str, options: Mapping[str, Any]) -> float:
+    """sum over t < steps of multiplier(t) x weight(t): what a base LR is to be multiplied with for its flow time.
+
+    The weight is how far an LR of 1 moves, compared with a late step: 1, but for two optimizers (by the name of their
+    class in torch). Adagrad divides by the root of all squared gradients so far, 1 / sqrt(t + 1) if they are alike.
+    RMSprop's running mean starts at 0 and nothing makes up for it: 1 / sqrt(1 - alpha^(t + 1)), 10 in its first step.
+    Of more than 100,000 steps, so many stand for those around them.
+
+    Args:
+        multiplier: of the base LR in step t, from 0.
+        options: of a parameter group of the optimizer; RMSprop's `alpha` is read.
+    """
+    weight = _WEIGHTS.get(optimizer, lambda step, options: 1.0)
+    read = min(steps, MOST)
+    middles = (int((part + 0.5) * steps / read) for part in range(read))
+    return steps / read * math.fsum(multiplier(step) * weight(step + 1, options) for step in middles)
+
+
+MOST = 100_000
+_WEIGHTS: dict[str, Callable[[int, Mapping[str, Any]], float]] = {
+    "Adagrad": lambda steps, options: 1 / math.sqrt(steps),
+    "RMSprop": lambda steps, options: 1 / math.sqrt(1 - options["alpha"] ** steps),
+}

@@ -1,0 +1,113 @@
+"""A short run at one LR beside losses on samples that it does not train on: when does it begin to overfit?"""
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from statistics import fmean
+from typing import Any
+
+from stride.lr.curve import noise
+from stride.lr.flow_time import flow_time
+from stride.lr.suggest import Suggestion
+
+# Chosen on the cells of benchmarks/lr_regret.py, which they divide with room to spare: in those that overfit the two
+# losses end 0.08 to 0.30 of the fall apart, and fell together for 5 to 43 of 80 steps; in the others -0.17 to 0.04.
+NEAR = 0.03  # of the fall: that near to the lowest loss is as low
+GAP = 0.05  # of the fall: held-out losses above the training's by so much are overfitting
+RISE = 5  # steps
+BEGINNING = 12  # steps, in which no sample was seen often
+SURE = 2.0  # standard errors
+EARLY = 0.6  # of the trial: a loss that is lowest later may still be falling
+
+
+@dataclass(frozen=True)
+class Trial:
+    """Training at one LR from the start.
+
+    Args:
+        lr: the base LR; the first steps rise to it (`rising`).
+        losses: training loss of each step, before it.
+        held_out: (steps done, loss on held-out samples), from 0 steps on, measured as the training loss is; empty
+            without such samples.
+        ran_away: whether the last step left the numbers, or had lost all that the loss fell before.
+    """
+
+    lr: float
+    losses: tuple[float, ...]
+    held_out: tuple[tuple[int, float], ...]
+    ran_away: bool
+
+    def overfits_after(self) -> int | None:
+        """The number of steps after which the held-out loss fell no more while the training loss went below it.
+
+        None where it fell until late, or the two stayed together: then nothing says that training should be shorter.
+        """
+        if not self.held_out or not all(math.isfinite(loss) for _, loss in self.held_out):
+            return None
+        first = self.held_out[0][1]
+        lowest = min(loss for _, loss in self.held_out)
+        fall, late = first - lowest, len(self.losses) * 2 // 3
+        if fall <= 0:
+            return None
+        steps = next(steps for steps, loss in self.held_out if loss <= lowest + NEAR * fall)
+        apart = self._end - fmean(self.losses[late:]) - self._harder()
+        return steps if apart >= GAP * fall and steps <= EARLY * len(self.losses) else None
+
+    def is_lost(self) -> bool:
+        """Whether it ran away, at once too: what `Runaway` takes for a fall may be the way back from far above."""
+        return self.ran_away or (bool(self.held_out) and not self._end <= self.held_out[0][1])
+
+    @property
+    def _end(self) -> float:
+        return fmean(loss for _, loss in self.held_out[-2:])
+
+    def _harder(self) -> float:
+        """How far held-out losses are above the training's of the same weights from the beginning; 0 if by chance."""
+        early = [(steps, loss) for steps, loss in self.held_out if steps < min(BEGINNING, len(self.losses))]
+        gap = fmean(loss - self.losses[steps] for steps, loss in early)
+        return gap if gap > SURE * noise(self.losses) / math.sqrt(len(early)) else 0.0
+
+
+def rising(step: int) -> float:
+    """The multiplier of a trial's LR: Adam's first steps are as long as its LR whatever the gradient is worth."""
+    return min(1.0, (step + 1) / RISE)
+
+
+def capped(
+    suggestion: Suggestion,
+    trial: Trial,
+    run: tuple[Callable[[int], float], int] | None,
+    optimizer: str,
+    options: Mapping[str, Any],
+) -> Suggestion:
+    """The suggestion, or a lower one where the trial of it shows that a run at it would diverge or overfit.
+
+    A run that overfits is to come as far by its end as the trial had come when its held-out loss stopped falling: so
+    the longer it is, the lower its LR (`flow_time`).
+
+    Args:
+        run: `multiplier(step)` of the run's law and warm-up, and its number of steps; None where that is not known.
+        optimizer, options: as `flow_time` takes them.
+    """
+    if suggestion.lr is None:
+        return suggestion
+    steps = trial.overfits_after()
+    if trial.ran_away or (steps is None and trial.is_lost()):
+        why = f"a run at {trial.lr:.2g} ran away after {len(trial.losses)} steps, so a third of it"
+        return _lowered(suggestion, trial.lr / 3, why)
+    if steps is None or run is None:
+        return suggestion
+    multiplier, length = run
+    far = trial.lr * flow_time(rising, steps, optimizer, options)
+    lr = far / flow_time(multiplier, length, optimizer, options)
+    if lr >= suggestion.lr:
+        return suggestion
+    why = f"at {trial.lr:.2g} it overfits from step {steps} on; {length} steps come as far at {lr:.2g}"
+    return _lowered(suggestion, lr, why)
+
+
+def _lowered(suggestion: Suggestion, lr: float, why: str) -> Suggestion:
+    """With its interval, which stays as wide."""
+    assert suggestion.lr is not None
+    low, high = (end and end * lr / suggestion.lr for end in (suggestion.low, suggestion.high))
+    return replace(suggestion, lr=lr, why=why, low=low, high=high)
