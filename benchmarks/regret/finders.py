@@ -1,0 +1,45 @@
+"""What Stride's own finder says of a cell: the tune stage itself, as a run calls it."""
+
+import warnings
+from functools import cache
+from typing import Any
+
+from stride import build
+from stride.logs import log_file
+from stride.pipeline import checked
+
+
+@cache
+def config(words: tuple[str, ...]) -> Any:
+    return checked(words).cfg
+
+
+def found(words: tuple[str, ...], *, seed: int) -> dict[str, Any]:
+    """The finding for a line that has `lr_finder=...` in it; its curve and its trial are kept with it."""
+    cfg = config(words).copy()
+    cfg.seed = seed
+    finder = build.finder(cfg)
+    with log_file(None), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        finding = finder(
+            lambda order, folder: build.range_test(cfg, folder, order, finder.steps),
+            lambda order, folder: build.trial(cfg, folder, order),
+            cfg.optimizer.lr,
+        )
+    told, trial = finding.suggestion, finding.trial
+    (curve,) = finding.curves
+    return {
+        "lr": told.lr,
+        "interval": [told.low, told.high],
+        "outcome": told.outcome.name.lower(),
+        "why": told.why,
+        "gradient_steps": finding.steps,
+        "asked": cfg.optimizer.lr,
+        "curve": {"lrs": _short(curve.lrs), "losses": _short(curve.losses), "diverged": curve.diverged},
+        "momentum": curve.momentum,
+        "trial": trial and {"lr": trial.lr, "losses": _short(trial.losses), "held_out": trial.held_out},
+    }
+
+
+def _short(values: Any) -> list[float]:
+    return [float(f"{value:.5g}") for value in values]

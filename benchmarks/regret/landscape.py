@@ -1,0 +1,54 @@
+"""What the grid says of a cell: the loss at every rate, and the regret of one."""
+
+import math
+from collections.abc import Mapping, Sequence
+from statistics import fmean
+
+import numpy as np
+
+from regret.cells import rate
+
+OFFSET = 0.01  # of the loss at the start: added to both losses of a regret, so that 0.002 is not twice 0.001
+
+Results = Mapping[int, Mapping[int, Mapping[str, float | None]]]  # k -> seed -> a run's `start` and `end`
+
+
+class Landscape:
+    """The geometric mean over seeds of the validation loss, at each rate of a cell's grid.
+
+    A run that left the numbers, or ended above its start, counts as its start.
+    """
+
+    def __init__(self, results: Results) -> None:
+        self.results = results
+        self.ks = sorted(results)
+        self.start = fmean(run["start"] or 0.0 for runs in results.values() for run in runs.values())
+        self.offset = OFFSET * self.start
+        self.heights = np.array([self.height(k, tuple(results[k])) for k in self.ks])
+        self.best = self.ks[int(self.heights.argmin())]
+
+    def height(self, k: int, seeds: Sequence[int]) -> float:
+        """ln of the mean loss of these seeds, the offset included."""
+        ends = [_end(self.results[k][seed]) for seed in seeds]
+        return math.log(math.exp(fmean(map(math.log, ends))) + self.offset)
+
+    def regret(self, lr: float) -> float:
+        """(loss at `lr` + 1 % of the start) / (lowest loss + 1 % of the start), interpolated in log-log."""
+        at = np.interp(math.log(lr), [math.log(rate(k)) for k in self.ks], self.heights)
+        return math.exp(float(at) - float(self.heights.min()))
+
+    def noise_floor(self) -> float:
+        """The regret of the best rate of all seeds but one, run with that one; the geometric mean over seeds."""
+        seeds = sorted(set.intersection(*(set(runs) for runs in self.results.values())))
+        rises = []
+        for seed in seeds:
+            others = [other for other in seeds if other != seed]
+            low, best = min((self.height(k, others), k) for k in self.ks)
+            rises.append(self.height(best, [seed]) - low)
+        return math.exp(fmean(rises))
+
+
+def _end(run: Mapping[str, float | None]) -> float:
+    start, end = run["start"], run["end"]
+    assert start is not None
+    return start if end is None else min(start, end)
