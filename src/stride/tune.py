@@ -32,12 +32,13 @@ from stride.errors import ConfigError, Fault, one_line
 from stride.lr.confidence import scatter, with_interval
 from stride.lr.curve import Curve, unbias
 from stride.lr.finding import Finding
-from stride.lr.suggest import PICKERS, Outcome, Suggestion, together
-from stride.lr.trial import Trial, capped, rising
+from stride.lr.suggest import FEWEST_POINTS, PICKERS, Outcome, Suggestion, together
+from stride.lr.trial import Leap, Trial, capped, rising
 from stride.module import LitModule
 
-_Tried = tuple[Trial | None, int | None, Suggestion]
+_Tried = tuple[Trial | None, int | None, Suggestion, int]
 LOOKS = (3, 5, 8, 12, 16, 20, 25, 30, 36, 43, 51, 60, 70, 80, 100, 125, 160, 200)  # steps done: finer where it falls
+LEAST_TRIAL = 20  # steps; fewer say little
 SAMPLES = 256  # of the validation data, a look: as dear as some three steps of 32
 Make = Callable[[int, Path], tuple[Trainer, LightningModule, LightningDataModule]]
 OF_THE_OPTIMIZER = ("configure_optimizers", "optimizer_step", "lr_scheduler_step")
@@ -102,9 +103,10 @@ class RangeTest:
             suggestion = with_interval(suggestion, [scatter(sweep.curve, self.picker) for sweep in sweeps])
             if sweeps[0].too_small:
                 suggestion = Suggestion(None, Outcome.DATA_TOO_SMALL, sweeps[0].too_small)
-            trial = horizon = None
+            trial, horizon, spent = None, None, 0
             if self.trial and suggestion.lr is not None:
-                trial, horizon, suggestion = self._try(make_run, suggestion, base, bar)
+                fall = max(max(sweep.curve.losses[:FEWEST_POINTS]) - min(sweep.curve.losses) for sweep in sweeps)
+                trial, horizon, suggestion, spent = self._try(make_run, suggestion, fall, base, bar)
         if self.required and suggestion.lr is None:
             what = suggestion.outcome.value
             raise ConfigError(Fault("lr_finder.required", what, suggestion.why, "lr_finder.required=false"))
@@ -113,7 +115,7 @@ class RangeTest:
             trial=trial,
             suggestion=suggestion,
             seconds=time.perf_counter() - started,
-            steps=sum(sweep.steps for sweep in sweeps) + (len(trial.losses) if trial else 0),
+            steps=sum(sweep.steps for sweep in sweeps) + spent,
             engine=sweeps[0].engine,
             horizon=horizon,
         )
@@ -137,19 +139,33 @@ class RangeTest:
             momentum = momentum_of(trainer.optimizers[0].param_groups[0]) or 0.0
             return _Sweep(Curve.of(lrs, losses, momentum), len(lrs), engine, _too_small(trainer, data))
 
-    def _try(self, make_run: Make, suggestion: Suggestion, base: float, bar: bool) -> _Tried:
-        """A short run at the suggestion from new weights in another order, the whole run's steps, what it leaves."""
+    def _try(self, make_run: Make, suggestion: Suggestion, fall: float, base: float, bar: bool) -> _Tried:
+        """A short run at the suggestion, the whole run's steps, what is left of the suggestion, and the steps spent.
+
+        Where the loss leaps, a third of the LR is tried with the steps that are left. `fall` is the sweep's.
+        """
+        spent = 0
+        while True:
+            trial, horizon, suggestion = self._try_once(make_run, suggestion, self.trial - spent, fall, base, bar)
+            spent += len(trial.losses) if trial else 0
+            if trial is None or not trial.ran_away or self.trial - spent < LEAST_TRIAL:
+                return trial, horizon, suggestion, spent
+
+    def _try_once(
+        self, make_run: Make, suggestion: Suggestion, steps: int, fall: float, base: float, bar: bool
+    ) -> tuple[Trial | None, int | None, Suggestion]:
         assert suggestion.lr is not None
         with tempfile.TemporaryDirectory() as folder:
+            # new weights, in another order
             trainer, module, data = make_run(self.orders, Path(folder))
             if not module.automatic_optimization:  # its training_step would step where a loss is asked for
                 return None, None, suggestion
-            steps = AtRates([suggestion.lr * rising(step) for step in range(self.trial)], base=base)
+            taken = AtRates([suggestion.lr * rising(step) for step in range(steps)], base=base, ends=Leap(fall).update)
             held_out = HeldOut(LOOKS, SAMPLES)
-            shown = [FinderBar(f"a trial at {suggestion.lr:.2g}", self.trial)] if bar else []
-            trainer.callbacks += [steps, held_out, *shown]  # pyrefly: ignore[missing-attribute]  set by a connector
+            shown = [FinderBar(f"a trial at {suggestion.lr:.2g}", steps)] if bar else []
+            trainer.callbacks += [taken, held_out, *shown]  # pyrefly: ignore[missing-attribute]  set by a connector
             trainer.fit(module, datamodule=data)
-            trial = Trial(suggestion.lr, tuple(steps.losses), tuple(held_out.losses), steps.ran_away)
+            trial = Trial(suggestion.lr, tuple(taken.losses), tuple(held_out.losses), taken.ran_away)
             plan, optimizer = getattr(module, "plan", None), trainer.optimizers[0]
             told = (type(optimizer).__name__, optimizer.param_groups[0])
             if plan is None or plan.horizon.steps is None:

@@ -8,7 +8,7 @@ from stride.lr import ramp
 from stride.lr.flow_time import flow_time
 from stride.lr.schedule import constant, cosine, times
 from stride.lr.suggest import Outcome, Suggestion
-from stride.lr.trial import Trial, capped, rising
+from stride.lr.trial import Leap, Trial, capped, rising
 
 AT = (0, 3, 5, 8, 12, 16, 20, 25, 30, 36, 43, 51, 60, 70, 80)
 SUGGESTION = Suggestion(0.1, Outcome.FOUND, "as swept")
@@ -174,3 +174,18 @@ def test_what_was_not_found_stays_so():
 
 def test_a_trial_rises_to_its_lr_in_five_steps():
     assert [rising(step) for step in range(7)] == pytest.approx([0.2, 0.4, 0.6, 0.8, 1, 1, 1])
+
+
+@pytest.mark.parametrize(
+    ("losses", "ends"),
+    [
+        ([2.0, 2.5, 1.0, 6.9], [False] * 4),  # up by 4.9: what noise and small data do
+        ([2.0, 2.5, 7.1], [False, False, True]),
+        ([-2.0, -1.0, 3.1], [False, False, True]),  # the sign does not matter
+        ([2.0, math.inf], [False, True]),
+        ([2.0, math.nan], [False, True]),
+    ],
+)
+def test_a_leap_is_ten_falls_of_the_sweep_above_the_first_loss(losses, ends):
+    leap = Leap(fall=0.5)
+    assert [leap.update(loss) for loss in losses] == ends

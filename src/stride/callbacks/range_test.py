@@ -1,7 +1,7 @@
 """Steps at rates that are given, and what each made of the loss: the engine of our own range test, and of its trial."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -29,19 +29,20 @@ class AtRates(Lean):
     The LR is multiplied inside `optimizer.step`, so all groups of all optimizers keep their ratios, and noted there,
     as the optimizer used it; no warm-up and no schedule acts. A point is a batch in which an optimizer stepped: its
     loss is the mean over the batches since the last point and over all ranks. The fit ends with the last rate, or on
-    all ranks together where the loss runs away (`Runaway`); that point is kept.
+    all ranks together where the loss runs away; that point is kept.
 
     Args:
         rates: base LRs, above 0.
         base: the base LR that the module was made with. A group's own rate over it is the group's scale.
+        ends: told each loss in turn, says whether it has run away; None is `Runaway`.
 
     `lrs` are the base LRs (the applied ones, less the group's scale), `losses` may end with one that is not finite.
     Raises ConfigError where training_step gives no loss, or never steps an optimizer.
     """
 
-    def __init__(self, rates: Sequence[float], *, base: float) -> None:
+    def __init__(self, rates: Sequence[float], *, base: float, ends: Callable[[float], bool] | None = None) -> None:
         self._rates, self._base = rates, base
-        self._runaway = Runaway()
+        self._ends = ends or Runaway().update
         self._since: list[Tensor] = []  # losses since the last point
         self._applied: float | None = None  # None: no optimizer has stepped since
         self.ran_away = False
@@ -84,7 +85,7 @@ class AtRates(Lean):
         self.lrs.append(self._lr if self._applied is None else self._applied)
         self.losses.append(loss)
         self._since, self._applied = [], None
-        self.ran_away = self._runaway.update(loss)
+        self.ran_away = self._ends(loss)
         if self.ran_away or len(self.lrs) == len(self._rates):
             trainer.should_stop = True
 

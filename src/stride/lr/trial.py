@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 from statistics import fmean
 from typing import Any
 
-from stride.lr.curve import noise
 from stride.lr.flow_time import flow_time
 from stride.lr.suggest import Suggestion
 
@@ -15,8 +14,8 @@ from stride.lr.suggest import Suggestion
 NEAR = 0.03  # of the fall: that near to the lowest loss is as low
 GAP = 0.05  # of the fall: held-out losses above the training's by so much are overfitting
 RISE = 5  # steps
+LEAP = 10.0  # falls of the sweep: what is healthy reached 4 of them, the leap of a net that was lost 100
 BEGINNING = 12  # steps, in which no sample was seen often
-SURE = 2.0  # standard errors
 EARLY = 0.6  # of the trial: a loss that is lowest later may still be falling
 
 
@@ -29,7 +28,7 @@ class Trial:
         losses: training loss of each step, before it.
         held_out: (steps done, loss on held-out samples), from 0 steps on, measured as the training loss is; empty
             without such samples.
-        ran_away: whether the last step left the numbers, or had lost all that the loss fell before.
+        ran_away: whether the last step left the numbers, or leapt far above the first (`Leap`).
     """
 
     lr: float
@@ -62,10 +61,29 @@ class Trial:
         return fmean(loss for _, loss in self.held_out[-2:])
 
     def _harder(self) -> float:
-        """How far held-out losses are above the training's of the same weights from the beginning; 0 if by chance."""
-        early = [(steps, loss) for steps, loss in self.held_out if steps < min(BEGINNING, len(self.losses))]
-        gap = fmean(loss - self.losses[steps] for steps, loss in early)
-        return gap if gap > SURE * noise(self.losses) / math.sqrt(len(early)) else 0.0
+        """How far each held-out loss of the first steps is above the training loss of the same weights, at least."""
+        early = [(steps, loss) for steps, loss in self.held_out if 0 < steps < min(BEGINNING, len(self.losses))]
+        return max(0.0, min((loss - self.losses[steps] for steps, loss in early), default=0.0))
+
+
+class Leap:
+    """Says, loss by loss, when a trial is over: a loss is not finite, or has leapt far above the first one.
+
+    A net may come back from such a leap, and learn; but it is another net then, and what it does no longer says
+    anything of the one that was to be trained. Steps below the limit never raise a loss by more than noise.
+
+    Args:
+        fall: how far the loss fell in the sweep, which is what a leap is compared with.
+    """
+
+    def __init__(self, fall: float) -> None:
+        self._fall, self._first = fall, math.nan
+
+    def update(self, loss: float) -> bool:
+        """Take the next loss in. True where the trial is to stop."""
+        if math.isnan(self._first):
+            self._first = loss
+        return not math.isfinite(loss) or loss - self._first > LEAP * self._fall
 
 
 def rising(step: int) -> float:
