@@ -19,7 +19,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from pathlib import Path
 from typing import Any
 
-from regret.cells import HORIZONS, OPTIMIZERS, SEEDS, Cell, cells, rate
+from regret.cells import HORIZONS, MORE_SEEDS, NEAR, OPTIMIZERS, SEEDS, Cell, cells, rate
 from regret.landscape import Landscape
 from regret.store import Store
 
@@ -44,19 +44,24 @@ def train(run: Run) -> tuple[Run, dict[str, Any]]:
     return run, training.run(tuple(cell.words), steps=cell.steps, lr=rate(k), seed=seed)
 
 
-def runs(horizons: Sequence[int]) -> Iterator[Run]:
-    """The grid, one seed after the other, so that a part of it says something of every cell."""
+def runs(store: Store, horizons: Sequence[int]) -> Iterator[Run]:
+    """The grid, one seed after the other, so that a part of it says something of every cell; then more seeds."""
     for seed in SEEDS:
         for cell in cells(tuple(horizons)):
             first, last = OPTIMIZERS[cell.optimizer]
             for k in range(first, last + 1):
+                yield cell, k, seed
+    for seed in MORE_SEEDS:
+        for cell in cells(tuple(horizons)):
+            found = landscape(store, cell, SEEDS)
+            for k in found.near(NEAR) if found else ():
                 yield cell, k, seed
 
 
 def fill(store: Store, horizons: Sequence[int], minutes: float, jobs: int) -> None:
     """Train what is lacking until the time is up; what has begun is waited for."""
     until = time.monotonic() + 60 * minutes
-    lacking = (run for run in runs(horizons) if store.get(asked(*run)) is None)
+    lacking = (run for run in runs(store, horizons) if store.get(asked(*run)) is None)
     waiting: set[Future] = set()
     os.environ["OMP_NUM_THREADS"] = "1"
     with ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn")) as pool:
@@ -68,15 +73,17 @@ def fill(store: Store, horizons: Sequence[int], minutes: float, jobs: int) -> No
             done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
             for future in done:
                 run, told = future.result()
-                store.put(f"{run[0].task}-{run[0].steps}", asked(*run), told)
+                cell, k, seed = run
+                label = {"optimizer": cell.optimizer, "quarter_decade": k, "seed": seed}
+                store.put(f"{cell.task}-{cell.steps}", asked(*run), {**label, **told})
 
 
-def landscape(store: Store, cell: Cell) -> Landscape | None:
+def landscape(store: Store, cell: Cell, seeds: Sequence[int] = (*SEEDS, *MORE_SEEDS)) -> Landscape | None:
     """What the grid says of a cell; None where a rate has not been run at all."""
     first, last = OPTIMIZERS[cell.optimizer]
     found: dict[int, dict[int, Any]] = {}
     for k in range(first, last + 1):
-        told = {seed: store.get(asked(cell, k, seed)) for seed in SEEDS}
+        told = {seed: store.get(asked(cell, k, seed)) for seed in seeds}
         found[k] = {seed: run for seed, run in told.items() if run is not None}
         if not found[k]:
             return None

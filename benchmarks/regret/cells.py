@@ -5,6 +5,8 @@ from dataclasses import dataclass
 
 HORIZONS = (250, 1500)
 SEEDS = (0, 1, 2)
+MORE_SEEDS = (3, 4, 5, 6, 7)  # at the rates whose regret by the first three is at most
+NEAR = 1.2
 SPACING = 4  # rates a decade: 10 ** (k / 4)
 
 # Large validation parts: between two good rates the loss differs by a few images, and so it does between two seeds.

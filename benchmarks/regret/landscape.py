@@ -37,6 +37,12 @@ class Landscape:
         at = np.interp(math.log(lr), [math.log(rate(k)) for k in self.ks], self.heights)
         return math.exp(float(at) - float(self.heights.min()))
 
+    def near(self, regret: float) -> list[int]:
+        """The rates that are at most so much worse than the best, and its neighbours."""
+        lowest = float(self.heights.min())
+        good = [math.exp(float(height) - lowest) <= regret for height in self.heights]
+        return [k for k, is_good in zip(self.ks, good, strict=True) if is_good or abs(k - self.best) <= 1]
+
     def noise_floor(self) -> float:
         """The regret of the best rate of all seeds but one, run with that one; the geometric mean over seeds."""
         seeds = sorted(set.intersection(*(set(runs) for runs in self.results.values())))

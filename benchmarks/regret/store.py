@@ -20,8 +20,8 @@ class Store:
         return self.results.get(key(asked))
 
     def put(self, name: str, asked: Mapping[str, Any], told: Mapping[str, Any]) -> None:
-        """Append a result to the file `name`; what was asked stands beside it."""
-        found = {"key": key(asked), **asked, **told}
+        """Append a result to the file `name`; `told` is all that the line holds beside the key."""
+        found = {"key": key(asked), **told}
         self.results[found["key"]] = found
         with (self.folder / f"{name}.jsonl").open("a", encoding="utf-8") as file:
             file.write(json.dumps(found, separators=(",", ":")) + "\n")
