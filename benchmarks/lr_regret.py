@@ -1,93 +1,69 @@
 """How much worse does a run end at a finder's LR than at the best LR of a grid?
 
-    python benchmarks/lr_regret.py                    prints what the committed results say of each cell
-    python benchmarks/lr_regret.py --minutes 60       first trains what the grid still lacks, and stops in time
+    python benchmarks/lr_regret.py                    prints what the committed results say of each cell and finder
+    python benchmarks/lr_regret.py --write            the same into results/lr_regret.txt, and draws lr_regret.png
+    python benchmarks/lr_regret.py --minutes 60       first makes what is still lacking, and stops in time
 
 A cell is a task, an optimizer and a number of steps, with warm-up 5 % and cosine (regret/cells.py). Its grid has four
-rates a decade and three seeds. Each run is a line of results/lr_regret/grid, under a key made of all that decides it:
-a run which is there is never made again. All of it is some three hours on two cores.
+rates a decade and three seeds, and five more seeds near the best. Each run is a line of results/lr_regret/grid, and
+what a finder says of a cell is a line of results/lr_regret/found, under a key made of all that decides it: what is
+there is never made again. All of it is some six hours on two cores.
 """
 
 import argparse
+import datetime
 import math
-import multiprocessing
 import os
+import platform
 import time
-import warnings
-from collections.abc import Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
-from regret.cells import HORIZONS, MORE_SEEDS, NEAR, OPTIMIZERS, SEEDS, Cell, cells, rate
+from regret import found, grid, table
+from regret.cells import HORIZONS, Cell, cells, rate
+from regret.jobs import fill
 from regret.landscape import Landscape
+from regret.rows import rows
 from regret.store import Store
 
-RESULTS = Path(__file__).parent / "results" / "lr_regret"
-
-Run = tuple[Cell, int, int]  # cell, k, seed
+RESULTS = Path(__file__).parent / "results"
 
 
-def asked(cell: Cell, k: int, seed: int) -> dict[str, Any]:
-    """All that decides a run of the grid."""
-    return {"words": cell.words, "steps": cell.steps, "quarter_decade": k, "seed": seed}
+def of_cells(landscapes: Mapping[Cell, Landscape | None]) -> list[str]:
+    """What the grid says of each cell, its head first."""
+    widths = {"steps": 6, "seeds": 6, "best LR": 10, "loss": 8, "start": 7, "noise": 7, "0.001": 7}
+    head = f"{'task':<18}{'optimizer':<10}" + "".join(f"{title:>{width}}" for title, width in widths.items())
+    return [head, *(_of_cell(cell, landscape) for cell, landscape in landscapes.items())]
 
 
-def train(run: Run) -> tuple[Run, dict[str, Any]]:
-    """One run of the grid, in a process that does nothing else."""
-    import torch
-    from regret import training
-
-    torch.set_num_threads(1)
-    warnings.simplefilter("ignore")
-    cell, k, seed = run
-    return run, training.run(tuple(cell.words), steps=cell.steps, lr=rate(k), seed=seed)
-
-
-def runs(store: Store, horizons: Sequence[int]) -> Iterator[Run]:
-    """The grid, one seed after the other, so that a part of it says something of every cell; then more seeds."""
-    for seed in SEEDS:
-        for cell in cells(tuple(horizons)):
-            first, last = OPTIMIZERS[cell.optimizer]
-            for k in range(first, last + 1):
-                yield cell, k, seed
-    for seed in MORE_SEEDS:
-        for cell in cells(tuple(horizons)):
-            found = landscape(store, cell, SEEDS)
-            for k in found.near(NEAR) if found else ():
-                yield cell, k, seed
+def _of_cell(cell: Cell, landscape: Landscape | None) -> str:
+    name = f"{cell.task:<18}{cell.optimizer:<10}{cell.steps:>6}"
+    if landscape is None:
+        return f"{name}  the grid is not complete"
+    seeds = min(len(each) for each in landscape.results.values())
+    lowest = math.exp(float(landscape.heights.min())) - landscape.offset
+    floor = landscape.noise_floor()
+    noise = "-" if floor is None else f"{floor:.2f}"
+    at_end = "" if landscape.ks[0] < landscape.best < landscape.ks[-1] else "  at the grid's end"
+    told = f"{seeds:>6}{rate(landscape.best):>10.1e}{lowest:>8.3f}{landscape.start:>7.2f}"
+    return f"{name}{told}{noise:>7}{landscape.regret(1e-3):>7.2f}{at_end}"
 
 
-def fill(store: Store, horizons: Sequence[int], minutes: float, jobs: int) -> None:
-    """Train what is lacking until the time is up; what has begun is waited for."""
-    until = time.monotonic() + 60 * minutes
-    lacking = (run for run in runs(store, horizons) if store.get(asked(*run)) is None)
-    waiting: set[Future] = set()
-    os.environ["OMP_NUM_THREADS"] = "1"
-    with ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn")) as pool:
-        while True:
-            while len(waiting) < 2 * jobs and time.monotonic() < until and (run := next(lacking, None)):
-                waiting.add(pool.submit(train, run))
-            if not waiting:
-                return
-            done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
-            for future in done:
-                run, told = future.result()
-                cell, k, seed = run
-                label = {"optimizer": cell.optimizer, "quarter_decade": k, "seed": seed}
-                store.put(f"{cell.task}-{cell.steps}", asked(*run), {**label, **told})
+def of_machine() -> list[str]:
+    """The command, and where, with what and when it printed."""
+    machine = f"{os.cpu_count()} CPU cores, {platform.machine()}, Python {platform.python_version()}"
+    versions = ", ".join(f"{name} {version(name)}" for name in ("torch", "pytorch-lightning", "optuna"))
+    return [f"# python benchmarks/lr_regret.py --write   ({machine}, {datetime.date.today()})", versions]
 
 
-def landscape(store: Store, cell: Cell, seeds: Sequence[int] = (*SEEDS, *MORE_SEEDS)) -> Landscape | None:
-    """What the grid says of a cell; None where a rate has not been run at all."""
-    first, last = OPTIMIZERS[cell.optimizer]
-    found: dict[int, dict[int, Any]] = {}
-    for k in range(first, last + 1):
-        told = {seed: store.get(asked(cell, k, seed)) for seed in seeds}
-        found[k] = {seed: run for seed, run in told.items() if run is not None}
-        if not found[k]:
-            return None
-    return Landscape(found)
+def of_finders(told: Sequence[table.Spread], horizons: Sequence[int]) -> list[str]:
+    """The table of all cells, and of each horizon alone."""
+    told_lines = ["", "all cells", *table.lines(told)]
+    for steps in horizons if len(horizons) > 1 else ():
+        alone = list(cells((steps,)))
+        told_lines += ["", f"{steps} steps", *table.lines([spread.of(alone) for spread in told])]
+    return told_lines
 
 
 def main() -> None:
@@ -95,25 +71,25 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=0.0)
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--horizons", type=int, nargs="+", default=list(HORIZONS))
+    parser.add_argument("--finders-only", action="store_true", help="leave the grid as it is")
+    parser.add_argument("--write", action="store_true", help="lr_regret.txt and lr_regret.png")
     given = parser.parse_args()
-    store = Store(RESULTS / "grid")
+    runs, answers = Store(RESULTS / "lr_regret" / "grid"), Store(RESULTS / "lr_regret" / "found")
+    until = time.monotonic() + 60 * given.minutes
+    if given.minutes and not given.finders_only:
+        fill(runs, grid.jobs(runs, given.horizons), until=until, processes=given.jobs)
     if given.minutes:
-        fill(store, given.horizons, given.minutes, given.jobs)
-    widths = {"steps": 6, "seeds": 6, "best LR": 10, "loss": 8, "start": 7, "noise": 7, "0.001": 7}
-    print(f"{'task':<18}{'optimizer':<10}" + "".join(f"{title:>{width}}" for title, width in widths.items()))
-    for cell in cells(tuple(given.horizons)):
-        found = landscape(store, cell)
-        if found is None:
-            print(f"{cell.task:<18}{cell.optimizer:<10}{cell.steps:>6}  the grid is not complete")
-            continue
-        seeds = min(len(each) for each in found.results.values())
-        lowest = math.exp(float(found.heights.min())) - found.offset
-        noise = f"{found.noise_floor():.2f}" if seeds > 1 else "-"
-        at_end = "" if found.ks[0] < found.best < found.ks[-1] else "  at the grid's end"
-        print(
-            f"{cell.task:<18}{cell.optimizer:<10}{cell.steps:>6}{seeds:>6}{rate(found.best):>10.1e}{lowest:>8.3f}"
-            f"{found.start:>7.2f}{noise:>7}{found.regret(1e-3):>7.2f}{at_end}"
-        )
+        fill(answers, found.jobs(given.horizons), until=until, processes=given.jobs)
+
+    landscapes = {cell: grid.landscape(runs, cell) for cell in cells(tuple(given.horizons))}
+    told = table.spreads(rows(runs, answers), landscapes)
+    text = "\n".join([*of_cells(landscapes), "", table.LEGEND, *of_finders(told, given.horizons)])
+    print(text)
+    if given.write:
+        from regret.picture import draw
+
+        (RESULTS / "lr_regret.txt").write_text("\n".join([*of_machine(), "", text, ""]), encoding="utf-8")
+        draw(told, RESULTS / "lr_regret.png")
 
 
 if __name__ == "__main__":

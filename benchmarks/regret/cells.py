@@ -2,11 +2,16 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+from stride.pipeline import checked
 
 HORIZONS = (250, 1500)
 SEEDS = (0, 1, 2)
-MORE_SEEDS = (3, 4, 5, 6, 7)  # at the rates whose regret by the first three is at most
+MORE_SEEDS = (3, 4, 5, 6, 7)  # at the rates within half a decade of the best, and those whose regret is at most
 NEAR = 1.2
+FINDER_SEEDS = (0, 10, 20)  # weights and data order that a finder sees
 SPACING = 4  # rates a decade: 10 ** (k / 4)
 
 # Large validation parts: between two good rates the loss differs by a few images, and so it does between two seeds.
@@ -42,11 +47,19 @@ class Cell:
     optimizer: str
     steps: int
 
+    def __str__(self) -> str:
+        return f"{self.task} {self.optimizer} {self.steps}"
+
     @property
     def words(self) -> list[str]:
         """The line of this cell, without its LR and seed."""
         length = [f"trainer.max_steps={self.steps}", "trainer.max_epochs=-1"]
-        return [*TASKS[self.task], f"optimizer={self.optimizer}", "scheduler=cosine", "warmup=linear", *length]
+        return [*self.words_of_any_length, "scheduler=cosine", "warmup=linear", *length]
+
+    @property
+    def words_of_any_length(self) -> list[str]:
+        """What a sweep sees of it: it has a length and a law of its own."""
+        return [*TASKS[self.task], f"optimizer={self.optimizer}"]
 
 
 def cells(horizons: tuple[int, ...] = HORIZONS) -> Iterator[Cell]:
@@ -60,3 +73,9 @@ def cells(horizons: tuple[int, ...] = HORIZONS) -> Iterator[Cell]:
 def rate(k: int) -> float:
     """The k-th rate of the grid."""
     return 10 ** (k / SPACING)
+
+
+@cache
+def config(words: tuple[str, ...]) -> Any:
+    """What `python train.py WORDS` would run with; to be copied before it is changed."""
+    return checked(words).cfg

@@ -1,17 +1,12 @@
 """What Stride's own finder says of a cell: the tune stage itself, as a run calls it."""
 
 import warnings
-from functools import cache
+from dataclasses import asdict
 from typing import Any
 
+from regret.cells import config
 from stride import build
 from stride.logs import log_file
-from stride.pipeline import checked
-
-
-@cache
-def config(words: tuple[str, ...]) -> Any:
-    return checked(words).cfg
 
 
 def found(words: tuple[str, ...], *, seed: int) -> dict[str, Any]:
@@ -37,6 +32,7 @@ def found(words: tuple[str, ...], *, seed: int) -> dict[str, Any]:
         "asked": cfg.optimizer.lr,
         "curve": {"lrs": _short(curve.lrs), "losses": _short(curve.losses), "diverged": curve.diverged},
         "momentum": curve.momentum,
+        "rehearsed": finding.rehearsed and asdict(finding.rehearsed),
         "trial": trial and {"lr": trial.lr, "losses": _short(trial.losses), "held_out": trial.held_out},
     }
 

@@ -5,23 +5,17 @@ each other. A loop of our own because the grid is thousands of runs.
 """
 
 import math
-from functools import cache
 from typing import Any
 
 import torch
 from pytorch_lightning import LightningDataModule, LightningModule, seed_everything
 
+from regret.cells import config
 from stride import build
 from stride.lr.ramp import linear
 from stride.lr.schedule import cosine
-from stride.pipeline import checked
 
 WARMUP = 0.05
-
-
-@cache
-def config(words: tuple[str, ...]) -> Any:
-    return checked(words).cfg
 
 
 def parts(words: tuple[str, ...], seed: int) -> tuple[LightningModule, LightningDataModule]:
