@@ -305,7 +305,7 @@ def test_later_commits_of_the_template_merge_by_the_recipe_of_the_readme(tmp_pat
     (project / "conf/model/mine.yaml").write_text("_target_: my_project.models.mine.Mine\n")
     (project / "README.md").write_text("# Mine\n")
     committed(project, "Mine")
-    recipe = re.search(r"```bash\n(git remote add .*?)```", (ROOT / "README.md").read_text(), re.DOTALL)[1]
+    recipe = re.search(r"```bash\n(git remote add .*?)```", (ROOT / "docs" / "adopt.md").read_text(), re.DOTALL)[1]
     recipe = recipe.replace("URL_OF_THE_TEMPLATE", str(template)).replace("python ", f"{sys.executable} ")
     once, every_time = recipe.split("\n", 1)
     env = {**ENV, "PYTHONPATH": str(project / "src")}  # the project is installed, under the name that is asked for
