@@ -130,6 +130,8 @@ REFUSED = [
     (["lr_finder=on", "lr_finder.min_lr=1", "lr_finder.max_lr=0.1"], "lr_finder.max_lr", "`min_lr < max_lr` must hold"),
     (["lr_finder=on", "lr_finder.steps=19"], "lr_finder.steps", "a curve of fewer than 20 points is not read; got 19"),
     (["lr_finder=on", "lr_finder.trial=-1"], "lr_finder.trial", "must be an integer >= 0"),
+    (["lr_finder=thorough", "lr_finder.budget=-1"], "lr_finder.budget", "must be a finite number >= 0"),
+    (["lr_finder=thorough", "lr_finder.trial=0"], "lr_finder.trial", "lr_finder.budget needs one, but got 0"),
     (["lr_finder=on", "lr_finder.picker=steepst"], "lr_finder.picker", "try: lr_finder.picker=steepest"),
     (
         ["lr_finder=on", "lr_finder.picker=fastai"],

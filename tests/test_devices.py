@@ -44,12 +44,16 @@ TWO = ["trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2", "callbacks
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "launcher", [["train.py"], ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "train.py"]]
+    ("launcher", "finder"),
+    [
+        (["train.py"], "on"),
+        (["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "train.py"], "thorough"),
+    ],
 )
-def test_two_processes_make_one_run_and_use_each_sample_once(launcher, copy_of_project, command_in, tmp_path):
+def test_two_processes_make_one_run_and_use_each_sample_once(launcher, finder, copy_of_project, command_in, tmp_path):
     files = {"src/witness/seen.py": WITNESS, "conf/callbacks/witness.yaml": YAML.format(folder=tmp_path)}
     project = copy_of_project(files)
-    done = command_in(project, *launcher, *WORDS, *TWO, "name=both", "lr_finder=on")
+    done = command_in(project, *launcher, *WORDS, *TWO, "name=both", f"lr_finder={finder}")
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("both · finished") == 1
     assert [path.name for path in (project / "runs").iterdir()] == ["both"]

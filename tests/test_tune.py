@@ -186,6 +186,7 @@ def test_the_sweep_is_of_the_runs_own_steps(tmp_path, precision):
 
 def test_two_accumulated_batches_are_one_of_twice_the_size():
     words = ["model.norm=none", "lr_finder.engine=ramp", "lr_finder.steps=30", "lr_finder.max_lr=0.1"]
+    words += ["lr_finder.trial=0"]
     counts = "datamodule.batch_size={} trainer.accumulate_grad_batches={} trainer.limit_train_batches={}"
     small = finding(*words, *counts.format(8, 2, 14).split()).curves[0]
     large = finding(*words, *counts.format(16, 1, 7).split()).curves[0]
@@ -317,9 +318,10 @@ def moved(plan_of, lr):
 
 
 def test_a_run_that_overfits_gets_an_lr_that_falls_as_it_gets_longer():
-    swept = finding("lr_finder.trial=0", of=OVERFITS).suggestion.lr
     short, long = (finding(f"trainer.max_epochs={epochs}", of=OVERFITS) for epochs in LENGTHS)
-    assert (short.trial.lr, short.trial) == (swept, long.trial)
+    swept = bottom(short.curves[0]).lr
+    assert short.trial.lr == pytest.approx(swept)
+    assert short.trial == long.trial
     assert len(short.trial.losses) == 80
     assert short.steps == 100 + 80
     assert swept / 1.2 > short.suggestion.lr > 4 * long.suggestion.lr
@@ -366,6 +368,14 @@ def test_where_the_loss_leaps_a_third_is_tried_with_the_steps_that_are_left(monk
     assert not found.trial.ran_away
     assert found.suggestion.lr < 2
     assert len(found.trial.losses) < 80
+    assert found.steps == 180
+
+
+def test_so_it_is_where_only_the_held_out_loss_leaps(monkeypatch):
+    monkeypatch.setitem(PICKERS, "bottom", lambda curve: Suggestion(0.2, Outcome.FOUND, "a little too much"))
+    found = finding("optimizer=adagrad", "model.hidden=[64,64]", "datamodule=breast_cancer", of=MLP_OF)
+    assert found.trial.lr == pytest.approx(0.2 / 3)
+    assert max(loss for _, loss in found.trial.held_out) < 1.0
     assert found.steps == 180
 
 

@@ -109,6 +109,7 @@ RANGES: dict[str, Range] = {
     "lr_finder.steps": COUNT,
     "lr_finder.orders": COUNT,
     "lr_finder.trial": Range(0, integer=True),
+    "lr_finder.budget": NON_NEGATIVE,
 }
 
 PRECISIONS = ("32-true", "16-mixed", "bf16-mixed", "16-true", "bf16-true", "64-true")
@@ -493,6 +494,9 @@ def _finder(plain: dict[str, Any]) -> Iterator[Fault]:
     if COUNT.holds(steps) and steps < FEWEST_POINTS:
         what = f"a curve of fewer than {FEWEST_POINTS} points is not read"
         yield Fault("lr_finder.steps", what, f"got {steps}", "lr_finder.steps=100")
+    if node.get("trial") == 0 and node.get("budget"):
+        law = "a trial tells whether a run overfits, and how long it is"
+        yield Fault("lr_finder.trial", "lr_finder.budget needs one, but got 0", law, "lr_finder.trial=80")
     picker = str(node.get("picker", "bottom"))
     if picker not in PICKERS:
         attempt = f"lr_finder.picker={nearest(picker, PICKERS) or 'bottom'}"

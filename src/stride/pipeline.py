@@ -157,9 +157,9 @@ def _asked_lr(cfg: "DictConfig", record: "Record") -> float:
 
 def _tune(cfg: "DictConfig", folder: Path, record: "Record", overrides: list[str]) -> float | None:
     """The tune stage: the one writer of the learning rate, on every process. None where the curve says nothing."""
-    from stride import stability_check
     from stride.report.finding import show_finding
     from stride.report.plots import draw_finding
+    from stride.report.record import write_json
 
     finder = build.finder(cfg)
 
@@ -172,16 +172,19 @@ def _tune(cfg: "DictConfig", folder: Path, record: "Record", overrides: list[str
         lambda order, scratch: with_weights(build.range_test(cfg, scratch, order, finder.steps, everywhere=True)),
         lambda order, scratch: with_weights(build.trial(cfg, scratch, order)),
         cfg.optimizer.lr,
-        bar=bool((cfg.get("callbacks") or {}).get("progress")) and record.folder is not None,
+        bar=_shows_bar(cfg) and record.folder is not None,
     )
     if cfg.task == "tune" and record.folder is not None:
+        from stride import stability_check
+
         with suppress(ConfigError):  # not every optimizer and model has a limit that can be measured
             finding = replace(finding, limit=stability_check.bounds(cfg).limit)
     told = finding.suggestion
     why = told.why if told.lr else f"{told.outcome.value} ({told.why}); kept the asked LR"
     record.update(lr={"found": told.lr, "why": why})
     if record.folder is not None:
-        finding.save(folder / "lr_finder")
+        (folder / "lr_finder").mkdir(exist_ok=True)
+        write_json(folder / "lr_finder" / "curve.json", finding.as_data())
         draw_finding(finding, cfg.optimizer.lr, folder / "lr_finder" / "curve.png")
         if cfg.task == "tune":
             show_finding(folder, finding, cfg.optimizer.lr, why, overrides)
@@ -241,8 +244,7 @@ def _stability(line: Line, folder: Path, record: "Record") -> Outcome:
             print(load_weights(parts.module, cfg.init_from))
         record.save_config(cfg)
     record.update(device=_device(parts.trainer))
-    shows = cfg.trainer.enable_progress_bar and (cfg.get("callbacks") or {}).get("progress")
-    found = stability_check.measure(parts, bar=bool(shows))
+    found = stability_check.measure(parts, bar=_shows_bar(cfg))
     record.update(status="finished", lr={"why": f"ceiling {found.bounds.limit.ceiling:.4g} = {found.bounds.limit.why}"})
     stability.show(found, folder, stability_check.notes(cfg))
     return Outcome(folder, record.data)
@@ -353,6 +355,10 @@ def _best_checkpoint(trainer: "Trainer") -> Path | None:
     by_score = sorted(trainer.checkpoint_callbacks, key=lambda callback: getattr(callback, "monitor", None) is None)
     kept = [Path(path) for callback in by_score if (path := getattr(callback, "best_model_path", ""))]
     return next((path for path in kept if path.is_file()), None)
+
+
+def _shows_bar(cfg: "DictConfig") -> bool:
+    return bool(cfg.trainer.enable_progress_bar and (cfg.get("callbacks") or {}).get("progress"))
 
 
 @contextmanager

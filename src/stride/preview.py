@@ -1,7 +1,6 @@
 """task=plan: the LR of a run at every step, with no step taken."""
 
 import math
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -70,12 +69,11 @@ def _set_up(cfg: "DictConfig") -> Plan:
 
 def _ready(cfg: "DictConfig", processes: int, lr: float) -> "Trainer":
     """A trainer that stands before its first step."""
-    from stride.callbacks.before_first_step import BeforeFirstStep, Ready
+    from stride.callbacks.before_first_step import fit_until_first_step
 
-    with log_file(None), suppress(Ready):
+    with log_file(None):
         parts = build.run(cfg, None, lr)
-        trainer: Any = parts.trainer
-        trainer.strategy.world_size = processes  # our loaders share the samples out by it
-        trainer.callbacks.append(BeforeFirstStep())
-        trainer.fit(parts.module, datamodule=parts.datamodule)
-    return trainer
+        strategy: Any = parts.trainer.strategy
+        strategy.world_size = processes  # our loaders share the samples out by it
+        fit_until_first_step(parts.trainer, parts.module, parts.datamodule)
+    return parts.trainer

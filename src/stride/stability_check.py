@@ -3,20 +3,19 @@
 import copy
 import math
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
-from rich.console import Console
-from rich.progress import Progress
 from torch import Tensor
 from torch.optim import Optimizer
 
 from stride import build
 from stride.around_step import around
-from stride.callbacks.before_first_step import BeforeFirstStep, Ready
+from stride.callbacks.before_first_step import fit_until_first_step
+from stride.callbacks.finder_bar import transient
 from stride.errors import ConfigError, Fault, one_line
 from stride.lr.bounds import Bounds, bounds_of
 from stride.lr.descent import Descent, has_diverged
@@ -73,14 +72,10 @@ def measure(run: build.Run, *, bar: bool = False) -> Stability:
     Raises ConfigError where a run could not begin, and for a model or loss that cannot be measured.
     """
     optimizer = begin(run)
-    batches = first_batches(run.trainer)
-    module, of = run.module.to(run.trainer.strategy.root_device), run.trainer.num_training_batches
-    assert isinstance(module, LitModule)
-    shown = _bar(bar)
-    with _refusing(ValueError), fixed_loss(module.network, module.objective, batches) as loss, shown:
+    batches, of = first_batches(run.trainer), run.trainer.num_training_batches
+    with _refusing(ValueError), _loss_on(run, batches) as loss, transient(wanted=bar) as shown:
         task = shown.add_task("sharpness", total=None)
-        with _refusing(ValueError, RuntimeError):  # torch's where there is no second derivative
-            bounds = bounds_of(loss, optimizer)
+        bounds = _bounds(loss, optimizer)
         ceiling = bounds.limit.ceiling
         if ceiling is None or ceiling == math.inf:
             law = f"its sharpness at the initial weights is {bounds.sharpness.value:.3g}"
@@ -97,10 +92,8 @@ def bounds(cfg: "DictConfig") -> Bounds:
     """
     run = set_up(cfg)
     optimizer = begin(run)
-    batches, module = first_batches(run.trainer)[:FEWEST_BATCHES], run.module.to(run.trainer.strategy.root_device)
-    assert isinstance(module, LitModule)
-    with _refusing(ValueError, RuntimeError), fixed_loss(module.network, module.objective, batches) as loss:
-        return bounds_of(loss, optimizer)
+    with _refusing(ValueError), _loss_on(run, first_batches(run.trainer)[:FEWEST_BATCHES]) as loss:
+        return _bounds(loss, optimizer)
 
 
 def notes(cfg: "DictConfig") -> list[str]:
@@ -117,11 +110,8 @@ def notes(cfg: "DictConfig") -> list[str]:
 
 def begin(run: build.Run) -> Optimizer:
     """The optimizer of a run that stands before its first step, without what a run puts around its steps."""
-    run.trainer.callbacks.append(BeforeFirstStep())  # pyrefly: ignore[missing-attribute]
     try:
-        run.trainer.fit(run.module, datamodule=run.datamodule)
-    except Ready:
-        pass
+        fit_until_first_step(run.trainer, run.module, run.datamodule)
     except (ValueError, MisconfigurationException) as error:
         none = run.trainer.num_training_batches == 0
         raise _refused("the training data is smaller than one batch" if none else one_line(error)) from error
@@ -133,9 +123,15 @@ def begin(run: build.Run) -> Optimizer:
     return optimizer
 
 
-def _bar(wanted: bool) -> Progress:
-    console = Console()
-    return Progress(console=console, transient=True, disable=not (wanted and console.is_terminal))
+def _loss_on(run: build.Run, batches: list[Batch]) -> AbstractContextManager[FixedLoss]:
+    module = run.module.to(run.trainer.strategy.root_device)
+    assert isinstance(module, LitModule)
+    return fixed_loss(module.network, module.objective, batches)
+
+
+def _bounds(loss: FixedLoss, optimizer: Optimizer) -> Bounds:
+    with _refusing(ValueError, RuntimeError):  # torch's where there is no second derivative
+        return bounds_of(loss, optimizer)
 
 
 @contextmanager

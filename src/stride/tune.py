@@ -10,9 +10,9 @@ import random
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, redirect_stderr
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -25,22 +25,19 @@ from torch.utils import _pytree as pytree
 
 from stride.around_step import momentum_of
 from stride.callbacks.finder_bar import FinderBar
-from stride.callbacks.held_out import HeldOut
 from stride.callbacks.range_test import AtRates, exponential
 from stride.engine import ENGINES, LIGHTNING, engine_of
 from stride.errors import ConfigError, Fault, one_line
-from stride.lr.confidence import scatter, with_interval
+from stride.lr.confidence import OF_THE_REHEARSED, scatter, with_interval
 from stride.lr.curve import Curve, unbias
 from stride.lr.finding import Finding
+from stride.lr.rehearsal import Rehearsed
 from stride.lr.suggest import FEWEST_POINTS, PICKERS, Outcome, Suggestion, together
-from stride.lr.trial import Leap, Trial, capped, rising
+from stride.lr.trial import Trial
 from stride.module import LitModule
+from stride.short_runs import Make, ShortRuns
 
-_Tried = tuple[Trial | None, int | None, Suggestion, int]
-LOOKS = (3, 5, 8, 12, 16, 20, 25, 30, 36, 43, 51, 60, 70, 80, 100, 125, 160, 200)  # steps done: finer where it falls
-LEAST_TRIAL = 20  # steps; fewer say little
-SAMPLES = 256  # of the validation data, a look: as dear as some three steps of 32
-Make = Callable[[int, Path], tuple[Trainer, LightningModule, LightningDataModule]]
+LEAST_BUDGET = 1000  # steps that are worth one budget, however short the run
 OF_THE_OPTIMIZER = ("configure_optimizers", "optimizer_step", "lr_scheduler_step")
 
 
@@ -53,6 +50,8 @@ class RangeTest:
         orders: how many sweeps, each over the samples in another order; at least 1.
         picker: which reading of a curve, a name in `PICKERS`.
         trial: steps of the trial at the suggested LR, which looks for overfitting; 0 for none.
+        budget: what the search may spend in all, in units of max(1000 steps, the run's), on rehearsals around what
+            the sweep and the trial suggest (`ShortRuns.rehearse`); 0 for none. Needs a trial.
         engine: who sweeps: `lightning` (its `Tuner.lr_find`), `ramp` (ours), or None (see `engine_of`).
         required: whether a finding without an LR is a fault of what was typed.
 
@@ -68,6 +67,7 @@ class RangeTest:
         orders: int,
         picker: str = "bottom",
         trial: int = 0,
+        budget: float = 0.0,
         engine: str | None = None,
         required: bool = False,
     ) -> None:
@@ -79,10 +79,12 @@ class RangeTest:
             raise ValueError(f"`picker` must be one of {', '.join(PICKERS)}, but got {picker=}")
         if trial < 0:
             raise ValueError(f"`trial >= 0` must hold, but got {trial=}")
+        if budget < 0 or (budget and not trial):
+            raise ValueError(f"`budget >= 0`, and `trial > 0` with it, must hold, but got {budget=}, {trial=}")
         if engine not in (None, *ENGINES):
             raise ValueError(f"`engine` must be one of {', '.join(ENGINES)} or None, but got {engine=}")
         self.min_lr, self.max_lr, self.steps, self.orders = min_lr, max_lr, steps, orders
-        self.picker, self.trial = PICKERS[picker], trial
+        self.picker, self.trial, self.budget = PICKERS[picker], trial, budget
         self.engine, self.required = engine, required
 
     def __call__(self, make: Make, make_run: Make, base: float, *, bar: bool = False) -> Finding:
@@ -103,22 +105,39 @@ class RangeTest:
             suggestion = with_interval(suggestion, [scatter(sweep.curve, self.picker) for sweep in sweeps])
             if sweeps[0].too_small:
                 suggestion = Suggestion(None, Outcome.DATA_TOO_SMALL, sweeps[0].too_small)
-            trial, horizon, spent = None, None, 0
+            fall = max(max(sweep.curve.losses[:FEWEST_POINTS]) - min(sweep.curve.losses) for sweep in sweeps)
+            runs = ShortRuns(make_run, base=base, fall=fall, bar=bar)
+            trial = rehearsed = None
             if self.trial and suggestion.lr is not None:
-                fall = max(max(sweep.curve.losses[:FEWEST_POINTS]) - min(sweep.curve.losses) for sweep in sweeps)
-                trial, horizon, suggestion, spent = self._try(make_run, suggestion, fall, base, bar)
+                trial, suggestion = runs.try_out(suggestion, self.trial, self.orders)
+            if self.budget and trial is not None:
+                suggestion, rehearsed = self._rehearse(runs, trial, suggestion, sum(sweep.steps for sweep in sweeps))
         if self.required and suggestion.lr is None:
             what = suggestion.outcome.value
             raise ConfigError(Fault("lr_finder.required", what, suggestion.why, "lr_finder.required=false"))
         return Finding(
             curves=[sweep.curve for sweep in sweeps],
             trial=trial,
+            rehearsed=rehearsed,
             suggestion=suggestion,
             seconds=time.perf_counter() - started,
-            steps=sum(sweep.steps for sweep in sweeps) + spent,
+            steps=sum(sweep.steps for sweep in sweeps) + runs.spent,
             engine=sweeps[0].engine,
-            horizon=horizon,
+            horizon=runs.course.steps if runs.course else None,
         )
+
+    def _rehearse(
+        self, runs: ShortRuns, trial: Trial, suggestion: Suggestion, swept: int
+    ) -> tuple[Suggestion, Rehearsed | None]:
+        """What rehearsals make of the suggestion, with what the sweeps' steps and the trial leave of the budget."""
+        assert suggestion.lr is not None
+        if runs.course is None:
+            return replace(suggestion, why=f"{suggestion.why}; not rehearsed, as the run's steps are not known"), None
+        left = int(self.budget * max(LEAST_BUDGET, runs.course.steps)) - swept - runs.spent
+        if left < FEWEST_POINTS:
+            return replace(suggestion, why=f"{suggestion.why}; not rehearsed, as the budget is spent"), None
+        found, rehearsed = runs.rehearse(suggestion, trial, left)
+        return with_interval(found, [0.0], of_the_rule=OF_THE_REHEARSED), rehearsed
 
     def _sweep(self, make: Make, order: int, base: float, bar: bool) -> "_Sweep":
         # Lightning writes a checkpoint for its own use and may leave it behind: in a folder that goes.
@@ -138,40 +157,6 @@ class RangeTest:
                 raise ConfigError(Fault("lr_finder", f"the loss of the first batch is {losses[0]}", law))
             momentum = momentum_of(trainer.optimizers[0].param_groups[0]) or 0.0
             return _Sweep(Curve.of(lrs, losses, momentum), len(lrs), engine, _too_small(trainer, data))
-
-    def _try(self, make_run: Make, suggestion: Suggestion, fall: float, base: float, bar: bool) -> _Tried:
-        """A short run at the suggestion, the whole run's steps, what is left of the suggestion, and the steps spent.
-
-        Where the loss leaps, a third of the LR is tried with the steps that are left. `fall` is the sweep's.
-        """
-        spent = 0
-        while True:
-            trial, horizon, suggestion = self._try_once(make_run, suggestion, self.trial - spent, fall, base, bar)
-            spent += len(trial.losses) if trial else 0
-            if trial is None or not trial.ran_away or self.trial - spent < LEAST_TRIAL:
-                return trial, horizon, suggestion, spent
-
-    def _try_once(
-        self, make_run: Make, suggestion: Suggestion, steps: int, fall: float, base: float, bar: bool
-    ) -> tuple[Trial | None, int | None, Suggestion]:
-        assert suggestion.lr is not None
-        with tempfile.TemporaryDirectory() as folder:
-            # new weights, in another order
-            trainer, module, data = make_run(self.orders, Path(folder))
-            if not module.automatic_optimization:  # its training_step would step where a loss is asked for
-                return None, None, suggestion
-            taken = AtRates([suggestion.lr * rising(step) for step in range(steps)], base=base, ends=Leap(fall).update)
-            held_out = HeldOut(LOOKS, SAMPLES)
-            shown = [FinderBar(f"a trial at {suggestion.lr:.2g}", steps)] if bar else []
-            trainer.callbacks += [taken, held_out, *shown]  # pyrefly: ignore[missing-attribute]  set by a connector
-            trainer.fit(module, datamodule=data)
-            trial = Trial(suggestion.lr, tuple(taken.losses), tuple(held_out.losses), taken.ran_away)
-            plan, optimizer = getattr(module, "plan", None), trainer.optimizers[0]
-            told = (type(optimizer).__name__, optimizer.param_groups[0])
-            if plan is None or plan.horizon.steps is None:
-                return trial, None, capped(suggestion, trial, None, *told)
-            run = (lambda step: plan.law(step) * plan.ramp(step), plan.horizon.steps)
-            return trial, plan.horizon.steps, capped(suggestion, trial, run, *told)
 
     def _engine_of(self, trainer: Trainer, module: LightningModule) -> str:
         return engine_of(

@@ -92,10 +92,23 @@ def test_it_is_the_loss_of_all_samples_before_training_and_after_the_steps_that_
         assert loss == pytest.approx(float(sum(halves)) / 2, rel=1e-5)
 
 
+def test_in_evaluation_mode_it_is_the_loss_of_the_network_as_it_is_judged():
+    module = Net(dropout=0.5)
+    module.network[0].eval()  # as a frozen part would be
+    found, watch, _ = fitted(module, HeldOut((12,), 1000, training=False))
+    assert [part.training for part in module.network] == [False, True, True, True]
+    module.load_state_dict(watch.states[11])
+    module.eval()
+    with torch.no_grad():
+        loss = nn.functional.mse_loss(module.network(HELD[:16][0]), HELD[:16][1])
+    assert found.losses[-1] == (12, pytest.approx(float(loss), rel=1e-5))
+
+
+@pytest.mark.parametrize("training", [True, False])
 @pytest.mark.parametrize("dropout", [0.0, 0.5])
-def test_training_is_the_same_to_the_bit_as_if_nobody_had_asked(dropout):
+def test_training_is_the_same_to_the_bit_as_if_nobody_had_asked(dropout, training):
     """Weights, running statistics, num_batches_tracked, the order of the samples and the masks of dropout."""
-    _, asked, _ = fitted(Net(dropout=dropout))
+    _, asked, _ = fitted(Net(dropout=dropout), HeldOut((3, 5, 12, 100), 1000, training=training))
     _, alone, _ = fitted(Net(dropout=dropout), False)
     assert asked.losses == alone.losses
     assert len(asked.states) == 12

@@ -5,7 +5,7 @@ import math
 import pytest
 
 from stride.lr import ramp
-from stride.lr.flow_time import flow_time
+from stride.lr.flow_time import Course, flow_time
 from stride.lr.schedule import constant, cosine, times
 from stride.lr.suggest import Outcome, Suggestion
 from stride.lr.trial import Leap, Trial, capped, rising
@@ -86,12 +86,12 @@ def test_what_noise_may_be_is_not_taken_for_harder_samples():
     assert trial(rising_again(20), noisy).overfits_after() == 20
 
 
-def run_of(steps, law=None):
-    return (law or cosine(total=steps), steps)
+def run_of(steps, law=None, optimizer="SGD"):
+    return Course(law or cosine(total=steps), steps, optimizer, ALPHA)
 
 
-def lr_of(run, optimizer="SGD", options=ALPHA, tried=None, suggestion=SUGGESTION):
-    return capped(suggestion, tried or trial(rising_again(20)), run, optimizer, options).lr
+def lr_of(run, tried=None):
+    return capped(SUGGESTION, tried or trial(rising_again(20)), run).lr
 
 
 @pytest.mark.parametrize("optimizer", ["SGD", "Adam", "RMSprop", "Adagrad"])
@@ -102,9 +102,9 @@ def lr_of(run, optimizer="SGD", options=ALPHA, tried=None, suggestion=SUGGESTION
 )
 @pytest.mark.parametrize("steps", [400, 4000])
 def test_the_run_is_to_come_as_far_as_the_trial_had_come_when_it_began_to_overfit(optimizer, law, steps):
-    run = run_of(steps, law)
+    run = run_of(steps, law, optimizer)
     far = 0.1 * flow_time(rising, 20, optimizer, ALPHA)
-    assert lr_of(run, optimizer) * flow_time(*run, optimizer, ALPHA) == pytest.approx(far)
+    assert lr_of(run) * run.flow_time == pytest.approx(far)
 
 
 def test_a_longer_run_gets_a_lower_lr_in_exact_proportion_and_a_short_one_keeps_it():
@@ -117,7 +117,7 @@ def test_a_longer_run_gets_a_lower_lr_in_exact_proportion_and_a_short_one_keeps_
 
 
 def test_it_says_why_and_that_it_is_found():
-    lowered = capped(SUGGESTION, trial(rising_again(20)), run_of(180, constant(total=180)), "SGD", {})
+    lowered = capped(SUGGESTION, trial(rising_again(20)), run_of(180, constant(total=180)))
     assert (lowered.lr, lowered.outcome) == (pytest.approx(0.01), Outcome.FOUND)
     assert lowered.why == "at 0.1 it overfits from step 20 on; 180 steps come as far at 0.01"
 
@@ -132,7 +132,7 @@ KEPT = {
 
 @pytest.mark.parametrize(("tried", "run"), KEPT.values(), ids=KEPT)
 def test_the_suggestion_is_kept_where(tried, run):
-    assert capped(SUGGESTION, tried, run, "SGD", {}) == SUGGESTION
+    assert capped(SUGGESTION, tried, run) == SUGGESTION
 
 
 LOST = {
@@ -149,7 +149,7 @@ LOST = {
 @pytest.mark.parametrize(("tried", "lost"), LOST.values(), ids=LOST)
 def test_a_trial_that_ends_above_where_it_began_is_lost(tried, lost):
     assert tried.is_lost() == lost
-    lowered = capped(SUGGESTION, tried, None, "SGD", {})
+    lowered = capped(SUGGESTION, tried, None)
     assert lowered.lr == (pytest.approx(0.1 / 3) if lost else 0.1)
 
 
@@ -162,14 +162,14 @@ def test_what_overfits_so_far_that_it_ends_above_its_beginning_is_shortened_and_
 @pytest.mark.parametrize("run", [None, run_of(10), run_of(10_000)])
 def test_where_it_ran_away_it_is_a_third(run):
     away = trial(rising_again(20), steps=40, ran_away=True)
-    lowered = capped(SUGGESTION, away, run, "SGD", {})
+    lowered = capped(SUGGESTION, away, run)
     assert lowered.lr == pytest.approx(0.1 / 3)
     assert lowered.why == "a run at 0.1 ran away after 40 steps, so a third of it"
 
 
 def test_what_was_not_found_stays_so():
     nothing = Suggestion(None, Outcome.FLAT, "flat")
-    assert capped(nothing, trial(rising_again(20), ran_away=True), run_of(100), "SGD", {}) == nothing
+    assert capped(nothing, trial(rising_again(20), ran_away=True), run_of(100)) == nothing
 
 
 def test_a_trial_rises_to_its_lr_in_five_steps():
@@ -189,3 +189,14 @@ def test_a_trial_rises_to_its_lr_in_five_steps():
 def test_a_leap_is_ten_falls_of_the_sweep_above_the_first_loss(losses, ends):
     leap = Leap(fall=0.5)
     assert [leap.update(loss) for loss in losses] == ends
+
+
+def test_a_held_out_loss_has_leapt_at_a_fifth_of_the_fall():
+    """It is a mean over many samples, and hardly jumps: above its first is a net that was thrown away from it."""
+    held_out = []
+    leap = Leap(fall=0.5, held_out=held_out)
+    told = []
+    for loss in (2.0, 2.09, 0.4, 2.11):
+        held_out.append((len(held_out), loss))
+        told.append(leap.update(1.0))
+    assert told == [False, False, False, True]

@@ -1,17 +1,23 @@
-"""How far the tune stage is."""
+"""How far what comes before a run is, on a terminal."""
 
 from typing import Any
 
 from pytorch_lightning import LightningModule, Trainer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, TextColumn, TimeRemainingColumn
 
 from stride.callbacks.lean import Lean
 from stride.callbacks.steps import just_stepped
 
 
+def transient(*columns: ProgressColumn, wanted: bool = True) -> Progress:
+    """A bar that is gone when it is done; nothing where nobody looks."""
+    console = Console()
+    return Progress(*columns, console=console, transient=True, disable=not (wanted and console.is_terminal))
+
+
 class FinderBar(Lean):
-    """A bar of optimizer steps on a terminal; nothing where nobody looks. It is gone when the steps are done.
+    """A `transient` bar of optimizer steps.
 
     Args:
         doing: what the steps are for, as it stands before the bar.
@@ -19,9 +25,8 @@ class FinderBar(Lean):
     """
 
     def __init__(self, doing: str, steps: int) -> None:
-        console = Console()
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-        self._progress = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
+        self._progress = transient(*columns)
         self._task = self._progress.add_task(f"learning rate: {doing}", total=steps)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:

@@ -27,13 +27,14 @@ class HeldOut(Lean):
     Args:
         after: optimizer steps after which to measure, rising.
         samples: at most that many, the first of the validation data (of several loaders, of the first one).
+        training: False for evaluation mode instead, which is how a trained network is judged.
 
     `losses` are (steps done, mean over the samples and over all ranks). It stays empty without validation data, and
     for a loss that needs gradients by itself, or draws its batches by itself.
     """
 
-    def __init__(self, after: Sequence[int], samples: int) -> None:
-        self._after, self._samples = frozenset(after), samples
+    def __init__(self, after: Sequence[int], samples: int, *, training: bool = True) -> None:
+        self._after, self._samples, self._training = frozenset(after), samples, training
         self._batches: list[Any] = []
         self.losses: list[tuple[int, float]] = []
 
@@ -81,7 +82,7 @@ class HeldOut(Lean):
             return
         numbered = is_param_in_hook_signature(module.training_step, "batch_idx", min_args=2)
         total = 0.0
-        with _unmoved(module):
+        with _unmoved(module), _in_mode(module, self._training):
             for index, batch in enumerate(self._batches):
                 own = pytree.tree_map_only(Tensor, Tensor.clone, batch)  # the step may change it in place
                 outputs = trainer.strategy.training_step(own, *([index] if numbered else []))
@@ -130,6 +131,19 @@ def _unmoved(module: LightningModule) -> Iterator[None]:
         with torch.no_grad():
             for (buffers, name, buffer), values in zip(owned, before, strict=True):
                 buffers[name] = buffer if buffer is None or values is None else buffer.copy_(values)
+
+
+@contextmanager
+def _in_mode(module: LightningModule, training: bool) -> Iterator[None]:
+    """Part by part, as a frozen part may be in evaluation mode while the rest trains."""
+    before = {part: part.training for part in module.modules()}
+    if not training:
+        module.eval()
+    try:
+        yield
+    finally:
+        for part, was in before.items():
+            part.training = was
 
 
 def _nothing(*_: Any, **__: Any) -> None:

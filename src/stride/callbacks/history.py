@@ -8,7 +8,7 @@ from pytorch_lightning import LightningModule, Trainer
 from torch import Tensor
 
 from stride.callbacks.lean import Lean
-from stride.callbacks.steps import loss_of
+from stride.callbacks.steps import batch_loss
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class History(Lean):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        self._sum = self._sum + loss_of(outputs)
+        self._sum = self._sum + batch_loss(trainer, outputs)
         self._count += 1
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

@@ -19,7 +19,12 @@ def just_stepped(trainer: Trainer) -> int | None:
     return trainer.global_step - 1 if made and trainer.global_step else None
 
 
+def batch_loss(trainer: Trainer, outputs: Any) -> Tensor | float:
+    """`loss_of` for `on_train_batch_end`: Lightning has divided that loss by the batches that a step accumulates."""
+    return loss_of(outputs) * trainer.accumulate_grad_batches
+
+
 def loss_of(outputs: Any) -> Tensor | float:
-    """The detached loss of `on_train_batch_end`'s outputs; 0 where training_step returned none."""
+    """The detached loss in what training_step returned; 0 where it returned none."""
     loss = outputs.get("loss") if isinstance(outputs, dict) else outputs
     return loss.detach() if isinstance(loss, Tensor) else 0.0

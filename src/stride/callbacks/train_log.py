@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from stride.callbacks.lean import Lean
-from stride.callbacks.steps import is_due, just_stepped, loss_of
+from stride.callbacks.steps import batch_loss, is_due, just_stepped
 
 
 class TrainLog(Lean):
@@ -32,7 +32,7 @@ class TrainLog(Lean):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        self._sum = self._sum + loss_of(outputs)
+        self._sum = self._sum + batch_loss(trainer, outputs)
         self._count += 1
         step = just_stepped(trainer)
         if step is None or not is_due(trainer, step):

@@ -5,12 +5,11 @@ from statistics import fmean
 from typing import Any
 
 import torch
-from torch import Tensor
 from torch.optim import Optimizer
 
 from stride.lr.critical import CriticalLR, critical_lr
 from stride.lr.fixed_loss import FixedLoss
-from stride.lr.preconditioner import preconditioner, sharpness, with_l2
+from stride.lr.preconditioner import preconditioner, sharpness, trained, with_l2
 from stride.lr.settle import settle
 from stride.lr.sharpness import Eigenvalue, Loss
 from stride.lr.stability import Limit, limit_of
@@ -73,8 +72,9 @@ def bounds_of(loss: FixedLoss, optimizer: Optimizer) -> Bounds:
 
 def _require_second_derivatives(loss: Loss, optimizer: Optimizer) -> None:
     """Refuse what torch would not: to it the derivative of an operation that is `once_differentiable` is a constant."""
+    parameters = [parameter for parameter, _ in trained(optimizer)]
     with torch.enable_grad():
-        slopes = torch.autograd.grad(loss(), _trained(optimizer), create_graph=True, materialize_grads=True)
+        slopes = torch.autograd.grad(loss(), parameters, create_graph=True, materialize_grads=True)
     waiting, seen = [slope.grad_fn for slope in slopes], set()
     while waiting:
         node = waiting.pop()
@@ -88,12 +88,8 @@ def _require_second_derivatives(loss: Loss, optimizer: Optimizer) -> None:
 def _critical(loss: FixedLoss, optimizer: Optimizer, *, start: float) -> CriticalLR:
     """Along what the optimizer, without momentum, multiplies its LR with."""
     descended = with_l2(loss, optimizer)
-    parameters = _trained(optimizer)
+    parameters = [parameter for parameter, _ in trained(optimizer)]
     with torch.enable_grad():
         slopes = torch.autograd.grad(descended(), parameters, materialize_grads=True)
     direction = [slope / divisor for slope, divisor in zip(slopes, preconditioner(optimizer), strict=True)]
     return critical_lr(descended, parameters, direction, start=start)
-
-
-def _trained(optimizer: Optimizer) -> list[Tensor]:
-    return [p for group in optimizer.param_groups for p in group["params"] if p.requires_grad]

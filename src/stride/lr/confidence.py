@@ -14,6 +14,7 @@ BLOCK = 5  # points: noise of neighbouring losses hangs together
 # Decades: the standard deviation of log10(picked / best) over the cells of benchmarks/lr_regret.py. A curve without
 # any noise would leave as much, since it does not say how long the run is, nor how it generalises.
 OF_THE_RULE = 0.25
+OF_THE_REHEARSED = 0.2  # the same of what lr_finder=thorough finds
 NORMAL_90 = 1.645
 
 
@@ -39,10 +40,10 @@ def scatter(curve: Curve, picker: Callable[[Curve], Suggestion], *, seed: int = 
     return pstdev(found) if found else 0.0
 
 
-def with_interval(suggestion: Suggestion, scatters: Sequence[float]) -> Suggestion:
+def with_interval(suggestion: Suggestion, scatters: Sequence[float], *, of_the_rule: float = OF_THE_RULE) -> Suggestion:
     """The suggestion with the ends of its 90 % interval, from the scatter of each sweep that it is the mean of."""
     if suggestion.lr is None:
         return suggestion
     of_noise = math.fsum(each**2 for each in scatters) / len(scatters) ** 2
-    factor = 10 ** (NORMAL_90 * math.sqrt(of_noise + OF_THE_RULE**2))
+    factor = 10 ** (NORMAL_90 * math.sqrt(of_noise + of_the_rule**2))
     return replace(suggestion, low=suggestion.lr / factor, high=suggestion.lr * factor)

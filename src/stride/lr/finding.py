@@ -1,10 +1,10 @@
 """What a search for the LR came to."""
 
-import json
 from dataclasses import asdict, dataclass
-from pathlib import Path
+from typing import Any
 
 from stride.lr.curve import Curve
+from stride.lr.rehearsal import Rehearsed
 from stride.lr.stability import Limit
 from stride.lr.suggest import Suggestion
 from stride.lr.trial import Trial
@@ -12,15 +12,16 @@ from stride.lr.trial import Trial
 
 @dataclass(frozen=True)
 class Finding:
-    """What the tune stage found: one curve for each data order, a trial, one suggestion, and what it cost.
+    """What the tune stage found: one curve for each data order, a trial, rehearsals, one suggestion, and what it cost.
 
-    `horizon` is how many steps the run has, where the trial told. `steps` are those of the sweeps and of the trial,
-    runaway ones included, each at least one optimizer step. `limit` is what bounds the LR at the first weights, where
-    that was measured too.
+    `horizon` is how many steps the run has, where the trial told. `steps` are those of the sweeps, the trial and the
+    rehearsals, runaway ones included, each at least one optimizer step. `limit` is what bounds the LR at the first
+    weights, where that was measured too.
     """
 
     curves: list[Curve]
     trial: Trial | None
+    rehearsed: Rehearsed | None
     suggestion: Suggestion
     seconds: float
     steps: int
@@ -28,16 +29,15 @@ class Finding:
     horizon: int | None
     limit: Limit | None = None
 
-    def save(self, folder: Path) -> None:
-        """Write curve.json."""
-        folder.mkdir(parents=True, exist_ok=True)
+    def as_data(self) -> dict[str, Any]:
+        """What curve.json says."""
         told = {
             "lr": self.suggestion.lr,
             "interval": [self.suggestion.low, self.suggestion.high],
             "outcome": self.suggestion.outcome.name.lower(),
             "why": self.suggestion.why,
         }
-        data = {
+        return {
             "suggestion": told,
             "horizon": self.horizon,
             "limit": self.limit and asdict(self.limit),
@@ -46,5 +46,5 @@ class Finding:
             "seconds": self.seconds,
             "curves": [asdict(curve) for curve in self.curves],
             "trial": self.trial and asdict(self.trial),
+            "rehearsed": self.rehearsed and asdict(self.rehearsed),
         }
-        (folder / "curve.json").write_text(json.dumps(data, indent=1), encoding="utf-8")

@@ -7,7 +7,28 @@ arXiv 2101.12176). So what one rate reaches in few steps tells what a lower rate
 
 import math
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
+
+
+@dataclass(frozen=True)
+class Course:
+    """How a run's LR goes, in units of its base LR, under an optimizer (as `flow_time` takes it): all its steps."""
+
+    multiplier: Callable[[int], float]
+    steps: int
+    optimizer: str
+    options: Mapping[str, Any]
+
+    def shortened(self, steps: int) -> "Course":
+        """The same course in so many steps: law and warm-up keep their shares of it."""
+        return replace(
+            self, multiplier=lambda step: self.multiplier(int((step + 0.5) * self.steps / steps)), steps=steps
+        )
+
+    @property
+    def flow_time(self) -> float:
+        return flow_time(self.multiplier, self.steps, self.optimizer, self.options)
 
 
 def flow_time(multiplier: Callable[[int], float], steps: int, optimizer: str, options: Mapping[str, Any]) -> float:

@@ -20,7 +20,7 @@ def sharpness(
     """
     return largest_eigenvalue(
         with_l2(loss, optimizer),
-        [parameter for parameter, _ in _trained(optimizer)],
+        [parameter for parameter, _ in trained(optimizer)],
         preconditioner=preconditioner(optimizer),
         iterations=iterations,
         tolerance=tolerance,
@@ -45,18 +45,18 @@ def preconditioner(optimizer: Optimizer) -> list[Tensor]:
         raise ValueError(f"{name} has made no step, so what it divides a gradient by is not known yet")
     return [
         _DIVISORS[name](parameter, optimizer.state.get(parameter, {}), group) / group.get("lr_scale", 1.0)
-        for parameter, group in _trained(optimizer)
+        for parameter, group in trained(optimizer)
     ]
 
 
 def with_l2(loss: Loss, optimizer: Optimizer) -> Loss:
     """What the optimizer descends: `loss` and, where decay is in the gradient, decay / 2 x the squared weights."""
     name = type(optimizer).__name__
-    decays = [(p, group["weight_decay"]) for p, group in _trained(optimizer) if not is_decoupled(name, group)]
+    decays = [(p, group["weight_decay"]) for p, group in trained(optimizer) if not is_decoupled(name, group)]
     return lambda: loss() + sum(decay / 2 * parameter.square().sum() for parameter, decay in decays if decay)
 
 
-def _trained(optimizer: Optimizer) -> list[tuple[Tensor, Mapping[str, Any]]]:
+def trained(optimizer: Optimizer) -> list[tuple[Tensor, Mapping[str, Any]]]:
     """Each parameter that requires gradients, and its group."""
     return [(p, group) for group in optimizer.param_groups for p in group["params"] if p.requires_grad]
 

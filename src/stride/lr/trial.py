@@ -1,12 +1,11 @@
 """A short run at one LR beside losses on samples that it does not train on: when does it begin to overfit?"""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean
-from typing import Any
 
-from stride.lr.flow_time import flow_time
+from stride.lr.flow_time import Course, flow_time
 from stride.lr.suggest import Suggestion
 
 # Chosen on the cells of benchmarks/lr_regret.py, which they divide with room to spare: in those that overfit the two
@@ -15,6 +14,7 @@ NEAR = 0.03  # of the fall: that near to the lowest loss is as low
 GAP = 0.05  # of the fall: held-out losses above the training's by so much are overfitting
 RISE = 5  # steps
 LEAP = 10.0  # falls of the sweep: what is healthy reached 4 of them, the leap of a net that was lost 100
+HELD_OUT_LEAP = 0.2  # the same of the held-out loss, a mean over many samples: 0.03 of what is healthy, 0.4 and 0.7
 BEGINNING = 12  # steps, in which no sample was seen often
 EARLY = 0.6  # of the trial: a loss that is lowest later may still be falling
 
@@ -39,9 +39,10 @@ class Trial:
     def overfits_after(self) -> int | None:
         """The number of steps after which the held-out loss fell no more while the training loss went below it.
 
-        None where it fell until late, or the two stayed together: then nothing says that training should be shorter.
+        None where it fell until late, the two stayed together, or it ran away: then nothing says that training should
+        be shorter.
         """
-        if not self.held_out or not all(math.isfinite(loss) for _, loss in self.held_out):
+        if self.ran_away or not self.held_out or not all(math.isfinite(loss) for _, loss in self.held_out):
             return None
         first = self.held_out[0][1]
         lowest = min(loss for _, loss in self.held_out)
@@ -53,7 +54,7 @@ class Trial:
         return steps if apart >= GAP * fall and steps <= EARLY * len(self.losses) else None
 
     def is_lost(self) -> bool:
-        """Whether it ran away, at once too: what `Runaway` takes for a fall may be the way back from far above."""
+        """Whether it ran away, or ended above where it began: it may rise by less than a `Leap`, and stay there."""
         return self.ran_away or (bool(self.held_out) and not self._end <= self.held_out[0][1])
 
     @property
@@ -67,23 +68,25 @@ class Trial:
 
 
 class Leap:
-    """Says, loss by loss, when a trial is over: a loss is not finite, or has leapt far above the first one.
+    """Says, loss by loss, when a trial is over: a loss is not finite, or one has leapt far above the first of its kind.
 
     A net may come back from such a leap, and learn; but it is another net then, and what it does no longer says
     anything of the one that was to be trained. Steps below the limit never raise a loss by more than noise.
 
     Args:
         fall: how far the loss fell in the sweep, which is what a leap is compared with.
+        held_out: (steps done, held-out loss), as they come; the latest one is looked at.
     """
 
-    def __init__(self, fall: float) -> None:
-        self._fall, self._first = fall, math.nan
+    def __init__(self, fall: float, held_out: Sequence[tuple[int, float]] = ()) -> None:
+        self._fall, self._first, self._held_out = fall, math.nan, held_out
 
     def update(self, loss: float) -> bool:
         """Take the next loss in. True where the trial is to stop."""
         if math.isnan(self._first):
             self._first = loss
-        return not math.isfinite(loss) or loss - self._first > LEAP * self._fall
+        up = self._held_out[-1][1] - self._held_out[0][1] if self._held_out else 0.0
+        return not math.isfinite(loss) or loss - self._first > LEAP * self._fall or up > HELD_OUT_LEAP * self._fall
 
 
 def rising(step: int) -> float:
@@ -91,36 +94,28 @@ def rising(step: int) -> float:
     return min(1.0, (step + 1) / RISE)
 
 
-def capped(
-    suggestion: Suggestion,
-    trial: Trial,
-    run: tuple[Callable[[int], float], int] | None,
-    optimizer: str,
-    options: Mapping[str, Any],
-) -> Suggestion:
+def capped(suggestion: Suggestion, trial: Trial, run: Course | None) -> Suggestion:
     """The suggestion, or a lower one where the trial of it shows that a run at it would diverge or overfit.
 
     A run that overfits is to come as far by its end as the trial had come when its held-out loss stopped falling: so
     the longer it is, the lower its LR (`flow_time`).
 
     Args:
-        run: `multiplier(step)` of the run's law and warm-up, and its number of steps; None where that is not known.
-        optimizer, options: as `flow_time` takes them.
+        run: the course of the whole run; None where its length is not known.
     """
     if suggestion.lr is None:
         return suggestion
     steps = trial.overfits_after()
-    if trial.ran_away or (steps is None and trial.is_lost()):
+    if steps is None and trial.is_lost():
         why = f"a run at {trial.lr:.2g} ran away after {len(trial.losses)} steps, so a third of it"
         return _lowered(suggestion, trial.lr / 3, why)
     if steps is None or run is None:
         return suggestion
-    multiplier, length = run
-    far = trial.lr * flow_time(rising, steps, optimizer, options)
-    lr = far / flow_time(multiplier, length, optimizer, options)
+    far = trial.lr * flow_time(rising, steps, run.optimizer, run.options)
+    lr = far / run.flow_time
     if lr >= suggestion.lr:
         return suggestion
-    why = f"at {trial.lr:.2g} it overfits from step {steps} on; {length} steps come as far at {lr:.2g}"
+    why = f"at {trial.lr:.2g} it overfits from step {steps} on; {run.steps} steps come as far at {lr:.2g}"
     return _lowered(suggestion, lr, why)
 
 

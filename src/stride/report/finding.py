@@ -42,7 +42,10 @@ def show_finding(
     table.add_row("asked", f"{asked:.3g}")
     table.add_row("horizon", f"{finding.horizon} steps" if finding.horizon else "not known in steps")
     sweeps = "a sweep" if len(finding.curves) == 1 else f"{len(finding.curves)} sweeps"
-    tried = f" and a trial of {len(finding.trial.losses)}" if finding.trial else ""
+    tried = f", a trial of {len(finding.trial.losses)}" if finding.trial else ""
+    if finding.rehearsed:
+        size, rates = finding.rehearsed.extent, len(finding.rehearsed.rehearsals)
+        tried += f", {rates * size.orders} rehearsals of {size.steps}"
     table.add_row("cost", f"{finding.steps} steps: {sweeps}{tried}, by {finding.engine}; {finding.seconds:.1f} s")
     table.add_row("the curve", str(shown_path(folder / "lr_finder" / "curve.png")))
     colour = "green" if found.lr else "yellow"

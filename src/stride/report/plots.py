@@ -2,10 +2,13 @@
 
 import csv
 from collections.abc import Mapping, Sequence
+from functools import partial
+from math import isfinite
 from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
+from stride.lr.rehearsal import best_lr
 from stride.lr.suggest import read
 from stride.lr.trend import Trend
 
@@ -13,7 +16,9 @@ if TYPE_CHECKING:
     from stride.lr.curve import Curve
     from stride.lr.descent import Descent
     from stride.lr.finding import Finding
+    from stride.lr.rehearsal import Rehearsed
     from stride.lr.shape import Shape
+    from stride.lr.trial import Trial
 
 INK, BLUE, ORANGE, GREEN = "#30363d", "#0969da", "#d4580a", "#1a7f37"
 PURPLE, RED = "#8250df", "#cf222e"
@@ -41,10 +46,14 @@ def draw_run(folder: Path) -> None:
 
 
 def draw_finding(finding: "Finding", asked: float, path: Path) -> None:
-    """The range test: each sweep's losses and trend, the LR found with its interval, where it diverged; the trial."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    trial, found = finding.trial, finding.suggestion
-    figure, axes = _axes(2 if trial else 1, (7.2, 5.4 if trial else 3.6), (2, 1) if trial else (1,), sharex=False)
+    """The range test: each sweep and its trend, the LR found and its interval, where it diverged; what was tried."""
+    found = finding.suggestion
+    below = [
+        *([partial(_draw_trial, finding.trial)] if finding.trial else []),
+        *([partial(_draw_rehearsals, finding.rehearsed)] if finding.rehearsed else []),
+    ]
+    size = (7.2, 3.6 + 1.8 * len(below))
+    figure, axes = _axes(1 + len(below), size, (2, *[1 for _ in below]), sharex=False)
     above = axes[0]
     for order, curve in enumerate(finding.curves):
         above.plot(curve.lrs, curve.losses, color=BLUE, lw=0.6, alpha=0.4)
@@ -67,13 +76,38 @@ def draw_finding(finding: "Finding", asked: float, path: Path) -> None:
     _within_what_matters(above, finding.curves)
     above.set(xscale="log", xlabel="learning rate", ylabel="training loss")
     above.legend(frameon=False, fontsize=8)
-    if trial:
-        axes[1].plot(range(len(trial.losses)), trial.losses, color=BLUE, lw=1, label="training")
-        if trial.held_out:
-            axes[1].plot(*zip(*trial.held_out, strict=True), color=ORANGE, marker=".", label="held out")
-        axes[1].set(xlabel=f"step of a trial at {trial.lr:.3g}", ylabel="loss")
-        axes[1].legend(frameon=False, fontsize=8)
+    for draw, axis in zip(below, axes[1:], strict=True):
+        draw(axis)
     figure.savefig(path, dpi=144)
+
+
+def _draw_trial(trial: "Trial", axis: Any) -> None:
+    axis.plot(range(len(trial.losses)), trial.losses, color=BLUE, lw=1, label="training")
+    if trial.held_out:
+        axis.plot(*zip(*trial.held_out, strict=True), color=ORANGE, marker=".", label="held out")
+    axis.set(xlabel=f"step of a trial at {trial.lr:.3g}", ylabel="loss")
+    axis.legend(frameon=False, fontsize=8)
+
+
+def _draw_rehearsals(rehearsed: "Rehearsed", axis: Any) -> None:
+    """The score of each rate; a rate that was lost is a cross at the top."""
+    kept = [each for each in rehearsed.rehearsals if isfinite(each.score)]
+    lost = [each.lr for each in rehearsed.rehearsals if not isfinite(each.score)]
+    axis.plot(
+        [each.lr for each in kept], [each.score for each in kept], color=ORANGE, marker="o", lw=1, label="held out"
+    )
+    if lost:
+        axis.plot(lost, [0.95] * len(lost), "x", color=RED, transform=axis.get_xaxis_transform(), label="lost")
+    best = best_lr(rehearsed.rehearsals)
+    if best is not None:
+        axis.axvline(best, color=GREEN, lw=2, label=f"best {best:.3g}")
+    axis.set(
+        xscale="log", xlabel=f"learning rate of runs of {rehearsed.extent.steps} steps", ylabel="loss at their end"
+    )
+    tried = [each.lr for each in rehearsed.rehearsals]
+    axis.set_xticks(tried, [f"{lr:.2g}" for lr in tried])
+    axis.set_xticks([], minor=True)
+    axis.legend(frameon=False, fontsize=8)
 
 
 def _within_what_matters(axis: Any, curves: "Sequence[Curve]") -> None:
