@@ -5,15 +5,34 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+
+from stride import line
 
 ROOT = Path(__file__).resolve().parents[1]
 
 # Two processes on two cores: more threads only wait for one another.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _composed_once() -> Iterator[None]:
+    """The same choices compose to the same config: Hydra's tenth of a second a line is half of what tests take."""
+    compose, kept = line._compose, {}
+
+    def once(choices, conf, values):
+        tunes = any(override.input_line == "task=tune" for override in values)
+        key = (conf, tunes, *(choice.input_line for choice in choices.values()))
+        if key not in kept:
+            kept[key] = compose(choices, conf, values)
+        return copy.deepcopy(kept[key])
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(line, "_compose", once)
+        yield
 
 
 @pytest.fixture(scope="session")

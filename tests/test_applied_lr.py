@@ -16,7 +16,11 @@ from stride.pipeline import checked
 SCALES = {"a": 1.0, "b": 0.1, "c": 3.0}
 STEPS = 12
 SCHEDULERS, WARMUPS = groups()["scheduler"], groups()["warmup"]
-COMBINATIONS = list(itertools.product(SCHEDULERS, WARMUPS))
+COMBINATIONS = [
+    (scheduler, warmup)
+    for scheduler, warmup in itertools.product(SCHEDULERS, WARMUPS)
+    if scheduler not in schedule.OWN_WARMUP or warmup == "none"
+]
 BETA2 = 0.6  # so that an untuned warm-up, 2 / (1 - beta2), is 5 of the 12 steps
 
 

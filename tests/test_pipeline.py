@@ -84,14 +84,16 @@ def test_metrics_and_tensorboard_tell_the_same(outcome):
 
 def test_checkpoints_load_as_weights_only_where_stride_was_never_imported(outcome):
     script = (
-        "import sys, torch; ckpt = torch.load(sys.argv[1], weights_only=True); "
-        "print(ckpt['global_step'], len(ckpt['state_dict']) > 0, 'stride' in sys.modules)"
+        "import sys, torch\n"
+        "for path in sys.argv[1:]:\n"
+        "    ckpt = torch.load(path, weights_only=True)\n"
+        "    print(ckpt['global_step'], len(ckpt['state_dict']) > 0, 'stride' in sys.modules)"
     )
-    for name in ("best.ckpt", "last.ckpt"):
-        path = str(outcome.folder / "checkpoints" / name)
-        done = subprocess.run([sys.executable, "-c", script, path], capture_output=True, text=True)
-        assert done.stdout.split()[1:] == ["True", "False"], done.stderr
-    assert int(done.stdout.split()[0]) == outcome.record["steps"]
+    paths = [str(outcome.folder / "checkpoints" / name) for name in ("best.ckpt", "last.ckpt")]
+    done = subprocess.run([sys.executable, "-c", script, *paths], capture_output=True, text=True)
+    steps, *told = zip(*(line.split() for line in done.stdout.splitlines()), strict=True)
+    assert told == [("True", "True"), ("False", "False")], done.stderr
+    assert int(steps[1]) == outcome.record["steps"]
 
 
 def test_a_loaded_run_predicts_what_was_scored(outcome):
@@ -239,6 +241,24 @@ def test_the_finder_sweeps_from_the_old_weights_too(tmp_path, monkeypatch):
     outcome = stride.run([*WINE, f"output_root={tmp_path}", *words])
     assert outcome.record["lr"]["found"]
     assert len(loaded) == 3  # the sweep, its trial, and the run
+
+
+@pytest.mark.parametrize(
+    ("words", "shown"),
+    [([], True), (["callbacks.progress=null"], False), (["trainer.enable_progress_bar=false"], False)],
+    ids=["default", "no callback", "none of the trainer"],
+)
+def test_the_finder_shows_a_bar_where_the_run_would(tmp_path, monkeypatch, words, shown):
+    asked = []
+
+    def finder(*_, bar):
+        asked.append(bar)
+        raise ConfigError
+
+    monkeypatch.setattr(pipeline.build, "finder", lambda cfg: finder)
+    with pytest.raises(ConfigError):
+        stride.run(["task=tune", *words, f"output_root={tmp_path}"])
+    assert asked == [shown]
 
 
 def test_the_lr_follows_the_batch_and_says_the_sum(tmp_path, capsys):

@@ -2,9 +2,11 @@
 
 import csv
 import os
+import shutil
 import signal
 import subprocess
 import sys
+from functools import partial
 
 import pytest
 import torch
@@ -22,17 +24,24 @@ EPOCH = 8  # optimizer steps of one
 LR = 1e-3
 
 
+def train_in(folder, *words, name="mine"):
+    """A run below `folder`, four epochs unless told otherwise, and the LRs in its trace."""
+    given = [*SMALL, f"name={name}", f"output_root={folder}", *words]
+    if not any(word.startswith("trainer.max_epochs=") for word in words):
+        given.append("trainer.max_epochs=4")
+    return stride.run(given), lrs(folder / name)
+
+
 @pytest.fixture
 def train_on(tmp_path):
-    """`train_on(*words)`: a run named `mine`, four epochs unless told otherwise, and the LRs in its trace."""
+    return partial(train_in, tmp_path)
 
-    def run(*words, name="mine"):
-        given = [*SMALL, f"name={name}", f"output_root={tmp_path}", *words]
-        if not any(word.startswith("trainer.max_epochs=") for word in words):
-            given.append("trainer.max_epochs=4")
-        return stride.run(given), lrs(tmp_path / name)
 
-    return run
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A run of four epochs; to go on with it, copy it."""
+    outcome, _ = train_in(tmp_path_factory.mktemp("finished"))
+    return outcome.folder
 
 
 def lrs(folder):
@@ -63,8 +72,8 @@ OLD = law(LR, cosine(total=4 * EPOCH), warm=round(0.05 * 4 * EPOCH))
     ],
     ids=lambda value: " ".join(value) if isinstance(value[0], str) else "",
 )
-def test_a_longer_run_goes_on_as_resume_lr_says(train_on, words, expected):
-    train_on()
+def test_a_longer_run_goes_on_as_resume_lr_says(finished, train_on, tmp_path, words, expected):
+    shutil.copytree(finished, tmp_path / "mine")
     outcome, applied = train_on("trainer.max_epochs=8", *words)
     assert applied == pytest.approx(expected, abs=1e-9)
     assert outcome.record["steps"] == 64
@@ -82,22 +91,22 @@ def stops_in(step):
     return stop
 
 
-@pytest.fixture
-def interrupted(train_on):
+@pytest.fixture(scope="module")
+def interrupted(tmp_path_factory):
     """A run of four epochs that was stopped in its third."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(History, "on_train_batch_end", stops_in(20))
-        outcome, _ = train_on()
+        outcome, _ = train_in(tmp_path_factory.mktemp("interrupted"))
     assert outcome.status == "interrupted"
     return outcome.folder
 
 
-def test_after_a_change_the_same_line_goes_on_with_the_changed_plan(train_on, tmp_path):
+def test_after_a_change_the_same_line_goes_on_with_the_changed_plan(finished, train_on, tmp_path):
     """A second interruption must not change the plan a second time."""
-    train_on()
+    for name in ("mine", "twice"):
+        shutil.copytree(finished, tmp_path / name)
     words = ["trainer.max_epochs=8", "resume.lr=rewarm", "optimizer.lr=0.01"]
     _, whole = train_on(*words)
-    train_on(name="twice")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(History, "on_train_batch_end", stops_in(52))
         outcome, _ = train_on(*words, name="twice")
@@ -119,12 +128,11 @@ def test_after_a_change_the_same_line_goes_on_with_the_changed_plan(train_on, tm
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
-def test_a_finished_run_is_left_as_it_was(train_on, tmp_path, words, said):
-    train_on()
-    before = {path: path.read_bytes() for path in (tmp_path / "mine").rglob("*") if path.is_file()}
+def test_a_finished_run_is_left_as_it_was(finished, words, said):
+    before = {path: path.read_bytes() for path in finished.rglob("*") if path.is_file()}
     with pytest.raises(ConfigError, match=said):
-        train_on(*words)
-    assert {path: path.read_bytes() for path in (tmp_path / "mine").rglob("*") if path.is_file()} == before
+        train_in(finished.parent, *words)
+    assert {path: path.read_bytes() for path in finished.rglob("*") if path.is_file()} == before
 
 
 @pytest.mark.parametrize(
@@ -139,17 +147,17 @@ def test_a_finished_run_is_left_as_it_was(train_on, tmp_path, words, said):
     ],
     ids=lambda value: " ".join(value),
 )
-def test_a_plan_that_would_change_is_refused_with_both_curves_and_the_ways_on(train_on, interrupted, words, said):
+def test_a_plan_that_would_change_is_refused_with_both_curves_and_the_ways_on(interrupted, words, said):
     names = ("run.json", "config.yaml", "checkpoints/last.ckpt", "lr_trace.csv")
     before = [(interrupted / name).read_bytes() for name in names]
     with pytest.raises(ConfigError) as refused:
-        train_on(*words)
+        train_in(interrupted.parent, *words)
     for part in [*said, "resume.lr=rewarm"]:
         assert part in str(refused.value)
     assert [(interrupted / name).read_bytes() for name in names] == before
 
 
-def test_data_of_another_size_is_noticed_though_no_key_says_so(train_on, interrupted, monkeypatch):
+def test_data_of_another_size_is_noticed_though_no_key_says_so(interrupted, monkeypatch):
     whole = InMemory.setup
 
     def less(self, stage=None):
@@ -158,7 +166,7 @@ def test_data_of_another_size_is_noticed_though_no_key_says_so(train_on, interru
 
     monkeypatch.setattr(InMemory, "setup", less)
     with pytest.raises(ConfigError, match=r"no key says why.* of 32 steps, it would be .* of 16 steps"):
-        train_on()
+        train_in(interrupted.parent)
 
 
 def test_a_diverged_run_needs_another_plan(train_on, tmp_path):
@@ -168,9 +176,8 @@ def test_a_diverged_run_needs_another_plan(train_on, tmp_path):
         train_on("optimizer=sgd", "optimizer.lr=1e30", "scheduler=constant", "warmup=none")
 
 
-def test_a_checkpoint_of_another_run_starts_a_new_one(train_on, tmp_path):
-    train_on()
-    words = [f"resume.from={tmp_path / 'mine'}", "trainer.max_epochs=6", "resume.lr=stretch"]
+def test_a_checkpoint_of_another_run_starts_a_new_one(finished, train_on):
+    words = [f"resume.from={finished}", "trainer.max_epochs=6", "resume.lr=stretch"]
     outcome, applied = train_on(*words, name="other")
     assert applied == pytest.approx(law(LR, cosine(total=48))[32:48], abs=1e-9)
     assert outcome.record["steps"] == 48
@@ -210,7 +217,7 @@ class Kill(Callback):
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "words",
-    [["scheduler=cosine"], ["scheduler=plateau", "scheduler.patience=0"], ["scheduler=one_cycle", "optimizer=sgd"]],
+    [["lr_finder=on"], ["scheduler=plateau", "scheduler.patience=0"], ["scheduler=one_cycle", "optimizer=sgd"]],
     ids=lambda words: words[0],
 )
 def test_after_a_real_kill_the_same_line_ends_with_the_same_weights_and_trace(copy_of_project, words):

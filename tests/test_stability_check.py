@@ -135,13 +135,12 @@ def test_it_is_the_runs_own_network_and_data_and_leaves_them_as_they_were(monkey
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adamw", "rmsprop"])
-def test_each_descent_is_what_it_would_be_alone(monkeypatch, optimizer):
+def test_a_descent_after_others_is_what_it_would_be_alone(monkeypatch, optimizer):
     monkeypatch.setattr(stability_check, "STEPS", 5)
     words = [*SMALL, f"optimizer={optimizer}"]
-    together = measured(words).descents
-    for descent in together:
-        monkeypatch.setattr(stability_check, "TIMES", (descent.times,))
-        assert measured(words).descents == [descent]
+    *_, last = measured(words).descents
+    monkeypatch.setattr(stability_check, "TIMES", (last.times,))
+    assert measured(words).descents == [last]
 
 
 def test_neither_warm_up_nor_schedule_nor_a_frozen_group_has_a_say(monkeypatch):

@@ -1,5 +1,8 @@
 """Schedule-free optimizers: the average is what is validated, saved and tested, and a resume goes on to the bit."""
 
+import functools
+from pathlib import Path
+
 import pytest
 import torch
 from pytorch_lightning import Callback
@@ -25,6 +28,12 @@ def fit(folder, *words, epochs=4, callbacks=(), ckpt=None):
     parts.trainer.callbacks += callbacks
     parts.trainer.fit(parts.module, datamodule=parts.datamodule, ckpt_path=ckpt, weights_only=True)
     return parts
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """`whole(*words)` is a run that nothing interrupts."""
+    return functools.cache(lambda *words: fit(tmp_path_factory.mktemp("whole"), *words))
 
 
 def read(path):
@@ -83,32 +92,34 @@ def test_a_checkpoint_holds_the_mean_of_the_iterates_wherever_it_is_written(tmp_
     [[], ["trainer.val_check_interval=3"], ["trainer.check_val_every_n_epoch=2", "trainer.accumulate_grad_batches=3"]],
     ids=["", "validated within an epoch", "accumulated"],
 )
-def test_after_an_interruption_a_run_comes_to_the_same_weights_to_the_bit(tmp_path, name, words):
+def test_after_an_interruption_a_run_comes_to_the_same_weights_to_the_bit(tmp_path, whole, name, words):
     class Stop(Callback):
         def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
             if trainer.current_epoch == 2 and batch_idx == 5:
                 raise KeyboardInterrupt
 
     last = "checkpoints/last.ckpt"
-    whole = fit(tmp_path / "whole", f"optimizer={name}", *words)
+    expected = whole(f"optimizer={name}", *words)
     with pytest.raises(SystemExit):
-        fit(tmp_path / "cut", f"optimizer={name}", *words, callbacks=[Stop()])
-    cut = fit(tmp_path / "cut", f"optimizer={name}", *words, ckpt=tmp_path / "cut" / last)
-    assert_equal(cut.module.state_dict(), whole.module.state_dict())
-    assert cut.history.points == whole.history.points
-    assert_equal(read(tmp_path / "cut" / last)["state_dict"], read(tmp_path / "whole" / last)["state_dict"])
+        fit(tmp_path, f"optimizer={name}", *words, callbacks=[Stop()])
+    cut = fit(tmp_path, f"optimizer={name}", *words, ckpt=tmp_path / last)
+    assert_equal(cut.module.state_dict(), expected.module.state_dict())
+    assert cut.history.points == expected.history.points
+    saved = Path(expected.trainer.default_root_dir) / last
+    assert_equal(read(tmp_path / last)["state_dict"], read(saved)["state_dict"])
 
 
 @BOTH
-@pytest.mark.parametrize("step", [12, 2 * EPOCH])
-def test_a_run_goes_on_from_the_midst_of_training_to_the_same_weights_to_the_bit(tmp_path, name, step):
-    """Writing that checkpoint must not have moved the run that wrote it either."""
-    middle = tmp_path / "middle.ckpt"
-    whole = fit(tmp_path / "whole", f"optimizer={name}")
-    writer = fit(tmp_path / "writer", f"optimizer={name}", callbacks=[SavesInTraining(middle, step)])
-    resumed = fit(tmp_path / "resumed", f"optimizer={name}", ckpt=middle)
-    assert_equal(writer.module.state_dict(), whole.module.state_dict())
-    assert_equal(resumed.module.state_dict(), whole.module.state_dict())
+def test_a_run_goes_on_from_the_midst_of_training_to_the_same_weights_to_the_bit(tmp_path, whole, name):
+    """Writing such checkpoints must not have moved the run that wrote them either."""
+    expected = whole(f"optimizer={name}").module.state_dict()
+    middles = {step: tmp_path / f"{step}.ckpt" for step in (12, 2 * EPOCH)}
+    savers = [SavesInTraining(path, step) for step, path in middles.items()]
+    writer = fit(tmp_path / "writer", f"optimizer={name}", callbacks=savers)
+    assert_equal(writer.module.state_dict(), expected)
+    for step, path in middles.items():
+        resumed = fit(tmp_path / str(step), f"optimizer={name}", ckpt=path)
+        assert_equal(resumed.module.state_dict(), expected)
 
 
 @BOTH

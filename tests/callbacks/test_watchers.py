@@ -1,6 +1,7 @@
 """What the callbacks see and do in a real run of Lightning's Trainer."""
 
 import csv
+from statistics import fmean
 
 import pytest
 import torch
@@ -53,19 +54,27 @@ def test_the_trace_has_one_row_a_step_and_tells_the_lr_inside_it(tmp_path, accum
     assert all(lr == inside.lrs[step] for step, lr in logged.items())
 
 
-def test_train_loss_is_the_mean_since_the_last_point(tmp_path):
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_train_loss_is_the_mean_of_all_batches_since_the_last_point(tmp_path, accumulate):
     class Losses(Callback):
         seen = ()
 
-        def on_train_batch_end(self, trainer, pl_module, outputs, *_):
-            self.seen = (*self.seen, float(outputs["loss"]))
+        def on_train_start(self, trainer, pl_module):
+            pl_module.objective.register_forward_hook(self.note)
+
+        def note(self, objective, inputs, loss):
+            if objective.training:
+                self.seen = (*self.seen, loss.item())
 
     losses = Losses()
-    fit(tmp_path, "trainer.max_epochs=2", "logger=csv", "trainer.log_every_n_steps=4", callbacks=[losses])
+    words = ["logger=csv", "trainer.log_every_n_steps=4", f"trainer.accumulate_grad_batches={accumulate}"]
+    parts = fit(tmp_path, "trainer.max_epochs=2", *words, callbacks=[losses])
     told = {int(row["step"]): float(row["train/loss"]) for row in rows(tmp_path / "metrics.csv") if row["train/loss"]}
-    assert told[0] == pytest.approx(losses.seen[0], rel=1e-6)
-    assert told[3] == pytest.approx(sum(losses.seen[1:4]) / 3, rel=1e-6)
-    assert told[7] == pytest.approx(sum(losses.seen[4:8]) / 4, rel=1e-6)
+    for step, since, until in ((0, 0, 1), (3, 1, 4), (7, 4, 8)):
+        expected = fmean(losses.seen[since * accumulate : until * accumulate])
+        assert told[step] == pytest.approx(expected, rel=1e-6)
+    of_epochs = [fmean(losses.seen[:8]), fmean(losses.seen[8:])]
+    assert [point.train_loss for point in parts.history.points] == pytest.approx(of_epochs, rel=1e-6)
 
 
 def test_grad_norm_is_that_of_the_gradients_before_clipping(tmp_path):

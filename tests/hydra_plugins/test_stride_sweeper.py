@@ -6,6 +6,8 @@ import sys
 
 import pytest
 
+from stride.cli import main, sweep_line
+
 TINY = ("debug=one_batch", "logger=none", "model=mlp")
 
 
@@ -13,9 +15,10 @@ def rows_of(folder):
     return json.loads((folder / "sweep.json").read_text())["rows"]
 
 
-def test_a_sweep_trains_each_combination_in_a_folder_of_its_own_and_leaves_nothing_else(train, tmp_path):
+def test_a_sweep_trains_each_combination_in_a_folder_of_its_own_and_leaves_nothing_else(train, tmp_path, capsys):
     # momentum is no key of the default optimizer, only of the two that are swept
-    done = train("-m", *TINY, "optimizer=sgd,sgd_nesterov", "optimizer.momentum=0.8", "name=mine", cwd=tmp_path)
+    words = ["-m", *TINY, "optimizer=sgd,sgd_nesterov", "optimizer.momentum=0.8", "sweep.jobs=2", "name=mine"]
+    done = train(*words, cwd=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["runs"]
     folder = tmp_path / "runs" / "mine"
@@ -28,39 +31,36 @@ def test_a_sweep_trains_each_combination_in_a_folder_of_its_own_and_leaves_nothi
     assert "optimizer.momentum=0.8" in told["overrides"]
     assert "to run: python train.py debug=one_batch" in done.stdout
     assert "Traceback" not in done.stderr
-    again = train("-m", *TINY, "optimizer=sgd,sgd_nesterov", "optimizer.momentum=0.8", "name=mine", cwd=tmp_path)
-    assert again.returncode == 0
-    assert "finished before; to run it anew: name=mine-2" in again.stdout
+    assert main([*words, f"output_root={tmp_path / 'runs'}"]) == 0
+    assert "finished before; to run it anew: name=mine-2" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize(
-    ("words", "said"),
-    [
-        ([], "error: -m: nothing to sweep"),
-        (["sweep=bayes", "optimizer.lr=interval(1e-4,1e-1)"], "try: 'optimizer.lr=tag(log,interval(0.0001,0.1))'"),
-        (["sweep=bayes", "sweep.trials=0"], "error: sweep.trials: must be an integer >= 1"),
-        (["sweep=bayse"], "did you mean `bayes`?"),
-        (["optimizer.lrr=1,2"], "did you mean `optimizer.lr`?"),
-        (["hydra.verbose=true,false"], "error: hydra.verbose: "),
-    ],
-    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
-)
-def test_a_sweep_that_cannot_run_is_one_line_before_torch_and_before_any_folder(tmp_path, words, said):
+REFUSED = {
+    "": "error: -m: nothing to sweep",
+    "sweep=bayes optimizer.lr=interval(1e-4,1e-1)": "try: 'optimizer.lr=tag(log,interval(0.0001,0.1))'",
+    "sweep=bayes sweep.trials=0": "error: sweep.trials: must be an integer >= 1",
+    "sweep=bayse": "did you mean `bayes`?",
+    "optimizer.lrr=1,2": "did you mean `optimizer.lr`?",
+    "hydra.verbose=true,false": "error: hydra.verbose: ",
+}
+
+
+def test_a_sweep_that_cannot_run_is_one_line_before_torch_and_before_any_folder(tmp_path):
     script = (
-        "import sys; from stride.cli import main; code = main(sys.argv[1:]); "
-        "print(code, sorted({'torch', 'pytorch_lightning', 'optuna'} & set(sys.modules)))"
+        "import sys; from stride.cli import main\n"
+        "root, *lines = sys.argv[1:]\n"
+        "codes = [int(main(['-m', *line.split(), f'output_root={root}'])) for line in lines]\n"
+        "print(codes, sorted({'torch', 'pytorch_lightning', 'optuna'} & set(sys.modules)))"
     )
-    line = [sys.executable, "-c", script, "-m", *words, f"output_root={tmp_path}/runs"]
-    done = subprocess.run(line, capture_output=True, text=True, cwd=tmp_path)
-    assert done.stdout == "2 []\n"
-    assert said in done.stderr
-    assert len(done.stderr.splitlines()) == 1
+    command = [sys.executable, "-c", script, f"{tmp_path}/runs", *REFUSED]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
+    assert done.stdout == f"{[2] * len(REFUSED)} []\n"
+    for said, line in zip(REFUSED.values(), done.stderr.splitlines(), strict=True):
+        assert said in line
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_typed_word_wins_over_the_space_of_the_yaml_and_the_rest_of_it_stays():
-    from stride.cli import sweep_line
-
     assert sweep_line(["sweep=random"]).overrides == [
         "sweep=random",
         "optimizer.lr=tag(log, interval(1e-5, 1e-1))",
