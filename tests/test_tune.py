@@ -295,9 +295,13 @@ def test_negative_losses_find_what_positive_ones_find(tmp_path, engine):
     assert negative.record["lr"]["found"] == pytest.approx(found, rel=0.3)  # the averages round otherwise
 
 
-@pytest.mark.parametrize("engine", ["null", "ramp"])
-def test_several_optimizers_stepped_by_hand_are_swept_by_the_ramp(tmp_path, engine):
-    outcome = tuned(Manual, tmp_path, f"lr_finder.engine={engine}")
+@pytest.mark.parametrize(
+    ("engine", "more"), [("null", []), ("ramp", ["lr_finder.budget=1"])], ids=["on", "with a budget"]
+)
+def test_several_optimizers_stepped_by_hand_are_swept_by_the_ramp(tmp_path, engine, more):
+    outcome = tuned(Manual, tmp_path, f"lr_finder.engine={engine}", *more)
+    not_rehearsed = outcome.record["lr"]["why"].endswith("; not rehearsed, as the module steps its optimizers itself")
+    assert not_rehearsed == bool(more)
     told = json.loads((outcome.folder / "lr_finder" / "curve.json").read_text())
     assert outcome.record["lr"]["found"] > 0.001
     assert told["engine"] == "ramp"

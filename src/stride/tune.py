@@ -101,17 +101,18 @@ class RangeTest:
         started = time.perf_counter()
         with _random_state_kept():
             sweeps = [self._sweep(make, order, base, bar) for order in range(self.orders)]
+            swept = sum(sweep.steps for sweep in sweeps)
             suggestion = together([self.picker(sweep.curve) for sweep in sweeps])
             suggestion = with_interval(suggestion, [scatter(sweep.curve, self.picker) for sweep in sweeps])
             if sweeps[0].too_small:
                 suggestion = Suggestion(None, Outcome.DATA_TOO_SMALL, sweeps[0].too_small)
-            fall = max(max(sweep.curve.losses[:FEWEST_POINTS]) - min(sweep.curve.losses) for sweep in sweeps)
-            runs = ShortRuns(make_run, base=base, fall=fall, bar=bar)
-            trial = rehearsed = None
+            runs = trial = rehearsed = None
             if self.trial and suggestion.lr is not None:
+                fall = max(max(sweep.curve.losses[:FEWEST_POINTS]) - min(sweep.curve.losses) for sweep in sweeps)
+                runs = ShortRuns(make_run, base=base, fall=fall, bar=bar)
                 trial, suggestion = runs.try_out(suggestion, self.trial, self.orders)
-            if self.budget and trial is not None:
-                suggestion, rehearsed = self._rehearse(runs, trial, suggestion, sum(sweep.steps for sweep in sweeps))
+                if self.budget:
+                    suggestion, rehearsed = self._rehearse(runs, trial, suggestion, swept)
         if self.required and suggestion.lr is None:
             what = suggestion.outcome.value
             raise ConfigError(Fault("lr_finder.required", what, suggestion.why, "lr_finder.required=false"))
@@ -121,21 +122,20 @@ class RangeTest:
             rehearsed=rehearsed,
             suggestion=suggestion,
             seconds=time.perf_counter() - started,
-            steps=sum(sweep.steps for sweep in sweeps) + runs.spent,
+            steps=swept + (runs.spent if runs else 0),
             engine=sweeps[0].engine,
-            horizon=runs.course.steps if runs.course else None,
+            horizon=runs.course.steps if runs and runs.course else None,
         )
 
     def _rehearse(
-        self, runs: ShortRuns, trial: Trial, suggestion: Suggestion, swept: int
+        self, runs: ShortRuns, trial: Trial | None, suggestion: Suggestion, swept: int
     ) -> tuple[Suggestion, Rehearsed | None]:
         """What rehearsals make of the suggestion, with what the sweeps' steps and the trial leave of the budget."""
-        assert suggestion.lr is not None
-        if runs.course is None:
-            return replace(suggestion, why=f"{suggestion.why}; not rehearsed, as the run's steps are not known"), None
-        left = int(self.budget * max(LEAST_BUDGET, runs.course.steps)) - swept - runs.spent
-        if left < FEWEST_POINTS:
-            return replace(suggestion, why=f"{suggestion.why}; not rehearsed, as the budget is spent"), None
+        left = int(self.budget * max(LEAST_BUDGET, runs.course.steps if runs.course else 0)) - swept - runs.spent
+        if trial is None or runs.course is None or left < FEWEST_POINTS:
+            unknown = "the run's steps are not known" if runs.course is None else "the budget is spent"
+            reason = "the module steps its optimizers itself" if trial is None else unknown
+            return replace(suggestion, why=f"{suggestion.why}; not rehearsed, as {reason}"), None
         found, rehearsed = runs.rehearse(suggestion, trial, left)
         return with_interval(found, [0.0], of_the_rule=OF_THE_REHEARSED), rehearsed
 
