@@ -323,8 +323,10 @@ def moved(plan_of, lr):
 
 def test_a_run_that_overfits_gets_an_lr_that_falls_as_it_gets_longer():
     short, long = (finding(f"trainer.max_epochs={epochs}", of=OVERFITS) for epochs in LENGTHS)
-    swept = bottom(short.curves[0]).lr
-    assert short.trial.lr == pytest.approx(swept)
+    curve, read = short.curves[0], bottom(short.curves[0]).lr
+    step = sum(lr <= read for lr in curve.lrs)
+    swept = read / math.sqrt(1 - 0.99**step)  # RMSprop's later steps are shorter than the sweep's
+    assert 1.2 * read < swept == pytest.approx(short.trial.lr, rel=0.02)  # a step more or less, by rounding
     assert short.trial == long.trial
     assert len(short.trial.losses) == 80
     assert short.steps == 100 + 80

@@ -9,7 +9,7 @@ from regret.cells import FINDER_SEEDS, SEEDS, Cell, config
 from regret.rivals import FASTAI_LRS, RIVALS, unbiased_averages
 from regret.store import Store
 from stride.lr.curve import Curve
-from stride.lr.suggest import PICKERS
+from stride.lr.suggest import PICKERS, in_late_steps
 
 ADAMS = 1e-3  # the LR of torch's Adam, and of most who ask for none
 
@@ -89,14 +89,15 @@ def _of_picker(store: Store, picker: str, engine: str, cell: Cell, seed: int) ->
     if told is None:
         return None
     curve = told["curve"]
-    lr = _picked(picker, Curve(tuple(curve["lrs"]), tuple(curve["losses"]), curve["diverged"], told["momentum"]))
-    return Answer(lr, told["gradient_steps"])
+    read = Curve(tuple(curve["lrs"]), tuple(curve["losses"]), curve["diverged"], told["momentum"])
+    return Answer(_picked(picker, read, cell.optimizer), told["gradient_steps"])
 
 
 @cache
-def _picked(picker: str, curve: Curve) -> float | None:
+def _picked(picker: str, curve: Curve, optimizer: str) -> float | None:
     """Kept, because a sweep is asked about at every horizon."""
-    return PICKERS[picker](curve).lr
+    node = config((f"optimizer={optimizer}",)).optimizer
+    return in_late_steps(PICKERS[picker](curve), curve, node._target_.rpartition(".")[2], node).lr
 
 
 def _of_lightning(store: Store, cell: Cell, seed: int) -> Answer | None:

@@ -10,10 +10,11 @@ import random
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext, redirect_stderr
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -32,7 +33,7 @@ from stride.lr.confidence import OF_THE_REHEARSED, scatter, with_interval
 from stride.lr.curve import Curve, unbias
 from stride.lr.finding import Finding
 from stride.lr.rehearsal import Rehearsed
-from stride.lr.suggest import FEWEST_POINTS, PICKERS, Outcome, Suggestion, together
+from stride.lr.suggest import FEWEST_POINTS, PICKERS, Outcome, Suggestion, in_late_steps, together
 from stride.lr.trial import Trial
 from stride.module import LitModule
 from stride.short_runs import Make, ShortRuns
@@ -103,6 +104,7 @@ class RangeTest:
             sweeps = [self._sweep(make, order, base, bar) for order in range(self.orders)]
             swept = sum(sweep.steps for sweep in sweeps)
             suggestion = together([self.picker(sweep.curve) for sweep in sweeps])
+            suggestion = in_late_steps(suggestion, sweeps[0].curve, sweeps[0].optimizer, sweeps[0].options)
             suggestion = with_interval(suggestion, [scatter(sweep.curve, self.picker) for sweep in sweeps])
             if sweeps[0].too_small:
                 suggestion = Suggestion(None, Outcome.DATA_TOO_SMALL, sweeps[0].too_small)
@@ -155,8 +157,10 @@ class RangeTest:
             if losses and not math.isfinite(losses[0]):
                 law = "training_step has to return a number, and no LR has acted on this one yet"
                 raise ConfigError(Fault("lr_finder", f"the loss of the first batch is {losses[0]}", law))
-            momentum = momentum_of(trainer.optimizers[0].param_groups[0]) or 0.0
-            return _Sweep(Curve.of(lrs, losses, momentum), len(lrs), engine, _too_small(trainer, data))
+            optimizer = trainer.optimizers[0]
+            options = optimizer.param_groups[0]
+            curve = Curve.of(lrs, losses, momentum_of(options) or 0.0)
+            return _Sweep(curve, len(lrs), engine, _too_small(trainer, data), type(optimizer).__name__, options)
 
     def _engine_of(self, trainer: Trainer, module: LightningModule) -> str:
         return engine_of(
@@ -192,12 +196,17 @@ class RangeTest:
 
 @dataclass(frozen=True)
 class _Sweep:
-    """One sweep: its curve, how many points were measured and by whom, and what makes them worthless."""
+    """One sweep: its curve, how many points were measured, by whom, and what makes them worthless.
+
+    `optimizer` is the name of the class, `options` are those of its first group.
+    """
 
     curve: Curve
     steps: int
     engine: str
     too_small: str
+    optimizer: str
+    options: Mapping[str, Any]
 
 
 @contextmanager

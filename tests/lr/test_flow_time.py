@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from stride.lr.flow_time import flow_time
+from stride.lr.flow_time import flow_time, late
 from stride.lr.schedule import constant, cosine
 
 LR = 1e-3
@@ -79,3 +79,13 @@ def test_of_a_long_run_some_steps_stand_for_the_others(name, steps):
     assert flow_time(watched, steps, name, {"alpha": 0.99}) == pytest.approx(full, rel=1e-3)
     assert len(read) == 100_000
     assert 0 <= read[0] < read[-1] < steps
+
+
+@pytest.mark.parametrize("name", MAKE)
+@pytest.mark.parametrize("step", [1, 10, 60, 400])
+def test_only_rmsprops_early_steps_are_longer_than_late_ones_of_the_same_lr(name, step):
+    """Held against one step of torch's own; Adagrad's get shorter for good, and have no late one to compare with."""
+    before, _ = moved(MAKE[name], constant(total=None), step - 1)
+    after, options = moved(MAKE[name], constant(total=None), step)
+    lr = late(LR, step, name, options)
+    assert lr == pytest.approx(after - before if name == "RMSprop" else LR, rel=1e-4)

@@ -2,10 +2,12 @@
 
 import enum
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 from stride.lr.curve import Curve, lag, smooth
+from stride.lr.flow_time import late
 from stride.lr.trend import DEVIATIONS, Trend, Weights
 
 FEWEST_POINTS = 20
@@ -186,3 +188,15 @@ def together(suggestions: Sequence[Suggestion]) -> Suggestion:
         return next(suggestion for suggestion in suggestions if not suggestion.lr)
     lr = math.exp(sum(math.log(suggestion.lr or 1.0) for suggestion in found) / len(found))
     return Suggestion(lr, Outcome.FOUND, "; ".join(dict.fromkeys(suggestion.why for suggestion in found)))
+
+
+def in_late_steps(suggestion: Suggestion, curve: Curve, optimizer: str, options: Mapping[str, Any]) -> Suggestion:
+    """The suggestion of a sweep's curve as an LR for steps later than the sweep's (`late`)."""
+    if suggestion.lr is None:
+        return suggestion
+    step = sum(lr <= suggestion.lr for lr in curve.lrs)
+    lr = late(suggestion.lr, max(1, step), optimizer, options)
+    if lr == suggestion.lr:
+        return suggestion
+    why = f"{suggestion.why}; {lr / suggestion.lr:.2g} times that, as later steps of {optimizer} are shorter"
+    return replace(suggestion, lr=lr, why=why)
