@@ -7,7 +7,7 @@
 A cell is a task, an optimizer and a number of steps, with warm-up 5 % and cosine (regret/cells.py). Its grid has four
 rates a decade and three seeds, and five more seeds near the best. Each run is a line of results/lr_regret/grid, and
 what a finder says of a cell is a line of results/lr_regret/found, under a key made of all that decides it: what is
-there is never made again. All of it is some six hours on two cores.
+there is never made again. All of it is some five hours of one core.
 """
 
 import argparse

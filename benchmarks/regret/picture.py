@@ -60,7 +60,7 @@ def _noise_floor(axis: Any, floors: Sequence[Spread]) -> None:
     for floor in floors:
         y = _above(floor.mean)
         axis.axhline(y, color=INK, lw=0.8, ls=":")
-        axis.annotate("noise floor", (MOST, y), (0, 3), textcoords="offset points", ha="right", fontsize=8)
+        axis.annotate("noise floor", (0.01, y), (0, 3), axis.get_yaxis_transform(), "offset points", fontsize=8)
 
 
 def _rings(axis: Any, pickers: Sequence[Spread]) -> None:

@@ -25,6 +25,11 @@ def rising_again(until, by=0.3):
     return lambda step: falling(until)(step) if step < until else 1 + by * (step - until) / (80 - until)
 
 
+def on_to(middle, low):
+    """From 2 down to `middle` at step 20, and slowly on to `low` at step 70."""
+    return lambda step: falling(20, middle)(step) if step < 20 else middle + (low - middle) * min(1, (step - 20) / 50)
+
+
 GOES_ON = falling(80, 0.2)
 
 
@@ -44,6 +49,8 @@ TABLE = {
     "until just before it is late": (trial(rising_again(43, 0.1)), 43),
     "it falls until late": (trial(falling(60)), None),
     "it falls all the time": (trial(falling(80)), None),
+    "the little that is left of it falls until late": (trial(on_to(0.2, 0.12), falling(30, 0.0)), None),
+    "more than a little is left": (trial(shifted(on_to(0.2, 0.12), 1.0), shifted(falling(30, 0.0), 1.0)), 36),
     "the training loss stays with it": (trial(falling(30), falling(30)), None),
     "it stays a little above": (trial(shifted(falling(30), 0.04), falling(30)), None),
     "the training loss stays above it": (trial(falling(30), falling(80, 1.5)), None),

@@ -11,6 +11,7 @@ from stride.lr.suggest import Suggestion
 # Chosen on the cells of benchmarks/lr_regret.py, which they divide with room to spare: in those that overfit the two
 # losses end 0.08 to 0.30 of the fall apart, and fell together for 5 to 43 of 80 steps; in the others -0.17 to 0.04.
 NEAR = 0.03  # of the fall: that near to the lowest loss is as low
+NEAR_ZERO = 0.2  # of the lowest loss, where that is less: of a loss that falls by 99 % the last 3 % are most of it
 GAP = 0.05  # of the fall: held-out losses above the training's by so much are overfitting
 RISE = 5  # steps
 LEAP = 10.0  # falls of the sweep: what is healthy reached 4 of them, the leap of a net that was lost 100
@@ -49,7 +50,8 @@ class Trial:
         fall, late = first - lowest, len(self.losses) * 2 // 3
         if fall <= 0:
             return None
-        steps = next(steps for steps, loss in self.held_out if loss <= lowest + NEAR * fall)
+        near = min(NEAR * fall, NEAR_ZERO * lowest) if lowest > 0 else NEAR * fall
+        steps = next(steps for steps, loss in self.held_out if loss <= lowest + near)
         apart = self._end - fmean(self.losses[late:]) - self._harder()
         return steps if apart >= GAP * fall and steps <= EARLY * len(self.losses) else None
 
