@@ -23,22 +23,25 @@ TASKS = {
 TRIES = [*itertools.product(TASKS.values(), ("sgd", "adam"), range(10))]
 
 
-def on_noise(words, optimizer, seed):
+def on_noise(words, optimizer, seed, finder="on"):
     """What is found where every target is drawn by itself."""
-    cfg = checked([*words, f"optimizer={optimizer}", f"seed={seed}", "lr_finder=on", "lr_finder.trial=0"]).cfg
-    finder = build.finder(cfg)
+    cfg = checked([*words, f"optimizer={optimizer}", f"seed={seed}", f"lr_finder={finder}"]).cfg
+    stage = build.finder(cfg)
 
-    def make(order, folder):
-        trainer, module, data = build.range_test(cfg, folder, order, finder.steps)
-        _, targets = data.train
+    def with_noise(parts):
         draw = torch.Generator().manual_seed(seed)
-        if targets.is_floating_point():
-            targets.copy_(torch.randn(targets.shape, generator=draw))
-        else:
-            targets.copy_(torch.randint(0, int(targets.max()) + 1, targets.shape, generator=draw))
-        return trainer, module, data
+        for _, targets in (parts[2].train, parts[2].val):
+            if targets.is_floating_point():
+                targets.copy_(torch.randn(targets.shape, generator=draw))
+            else:
+                targets.copy_(torch.randint(0, int(targets.max()) + 1, targets.shape, generator=draw))
+        return parts
 
-    return finder(make, make, cfg.optimizer.lr).suggestion
+    return stage(
+        lambda order, folder: with_noise(build.range_test(cfg, folder, order, stage.steps)),
+        lambda order, folder: with_noise(build.trial(cfg, folder, order)),
+        cfg.optimizer.lr,
+    ).suggestion
 
 
 @pytest.mark.slow
@@ -51,7 +54,37 @@ def test_at_least_95_of_100_sweeps_over_noise_are_refused():
     assert len(found) <= 5
 
 
-def test_a_sweep_over_noise_is_refused():
-    suggestion = on_noise(TASKS["mlp on digits"], "adam", 0)
+@pytest.mark.parametrize("finder", ["on", "thorough"])
+def test_noise_is_refused_with_and_without_rehearsals(finder):
+    suggestion = on_noise([*TASKS["mlp on digits"], "trainer.max_epochs=8"], "adam", 0, finder)
     assert suggestion.lr is None
     assert suggestion.outcome in (Outcome.TOO_NOISY, Outcome.FLAT)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("words", TASKS.values(), ids=TASKS)
+def test_rehearsals_of_noise_find_nothing_either(words):
+    assert on_noise([*words, "trainer.max_epochs=-1", "trainer.max_steps=300"], "adam", 1, "thorough").lr is None
+
+
+def test_what_learns_too_slowly_for_a_sweep_is_found_by_rehearsals():
+    """A deep plain network: its loss hardly falls in 100 steps, and by four fifths in a few hundred."""
+    deep = ["datamodule=digits", "model=mlp", "model.hidden=[64,64,64]", "model.norm=none", "optimizer=nadam"]
+    words = [*deep, "trainer.max_epochs=-1", "trainer.max_steps=400"]
+    quick, long = (found(*words, f"lr_finder={finder}") for finder in ("on", "thorough"))
+    assert quick.suggestion.outcome is Outcome.TOO_NOISY
+    assert "try lr_finder=thorough" in quick.suggestion.outcome.value
+    assert long.suggestion.lr > 2 * 0.002  # NAdam's own
+    scores = [each.score for each in long.rehearsed.rehearsals]
+    assert min(scores) < 1.0 < max(scores)
+    assert long.steps <= 1000
+
+
+def found(*words):
+    cfg = checked(words).cfg
+    stage = build.finder(cfg)
+    return stage(
+        lambda order, folder: build.range_test(cfg, folder, order, stage.steps),
+        lambda order, folder: build.trial(cfg, folder, order),
+        cfg.optimizer.lr,
+    )

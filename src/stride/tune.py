@@ -33,7 +33,7 @@ from stride.lr.confidence import OF_THE_REHEARSED, scatter, with_interval
 from stride.lr.curve import Curve, unbias
 from stride.lr.finding import Finding
 from stride.lr.rehearsal import Rehearsed
-from stride.lr.suggest import FEWEST_POINTS, PICKERS, Outcome, Suggestion, in_late_steps, together
+from stride.lr.suggest import FEWEST_POINTS, PICKERS, SMALL, Outcome, Suggestion, in_late_steps, together
 from stride.lr.trial import Trial
 from stride.module import LitModule
 from stride.short_runs import Make, ShortRuns
@@ -52,7 +52,8 @@ class RangeTest:
         picker: which reading of a curve, a name in `PICKERS`.
         trial: steps of the trial at the suggested LR, which looks for overfitting; 0 for none.
         budget: what the search may spend in all, in units of max(1000 steps, the run's), on rehearsals around what
-            the sweep and the trial suggest (`ShortRuns.rehearse`); 0 for none. Needs a trial.
+            the sweep and the trial suggest, or around the asked LR where a sweep is too noisy to tell
+            (`ShortRuns.rehearse`); 0 for none. Needs a trial.
         engine: who sweeps: `lightning` (its `Tuner.lr_find`), `ramp` (ours), or None (see `engine_of`).
         required: whether a finding without an LR is a fault of what was typed.
 
@@ -109,12 +110,15 @@ class RangeTest:
             if sweeps[0].too_small:
                 suggestion = Suggestion(None, Outcome.DATA_TOO_SMALL, sweeps[0].too_small)
             runs = trial = rehearsed = None
-            if self.trial and suggestion.lr is not None:
-                fall = max(max(sweep.curve.losses[:FEWEST_POINTS]) - min(sweep.curve.losses) for sweep in sweeps)
-                runs = ShortRuns(make_run, base=base, fall=fall, bar=bar)
-                trial, suggestion = runs.try_out(suggestion, self.trial, self.orders)
+            # What learns slowly at first hardly falls in a sweep; a rehearsal is longer, and can tell.
+            refused = suggestion if self.budget and suggestion.outcome is Outcome.TOO_NOISY else None
+            tried = Suggestion(base, Outcome.FOUND, "as asked") if refused else suggestion
+            if self.trial and tried.lr is not None:
+                runs = ShortRuns(make_run, base=base, fall=max(_fall(sweep.curve) for sweep in sweeps), bar=bar)
+                trial, tried = runs.try_out(tried, self.trial, self.orders)
                 if self.budget:
-                    suggestion, rehearsed = self._rehearse(runs, trial, suggestion, swept)
+                    tried, rehearsed = self._rehearse(runs, trial, tried, swept)
+                suggestion = tried if not refused or (rehearsed and _learned(trial, rehearsed)) else refused
         if self.required and suggestion.lr is None:
             what = suggestion.outcome.value
             raise ConfigError(Fault("lr_finder.required", what, suggestion.why, "lr_finder.required=false"))
@@ -207,6 +211,18 @@ class _Sweep:
     too_small: str
     optimizer: str
     options: Mapping[str, Any]
+
+
+def _fall(curve: Curve) -> float:
+    """How far the loss fell, and at least as far as it would have to for a curve to be believed."""
+    return max(max(curve.losses[:FEWEST_POINTS]) - min(curve.losses), SMALL * abs(curve.losses[0]))
+
+
+def _learned(trial: Trial | None, rehearsed: Rehearsed) -> bool:
+    """Whether a rehearsal got as far below the untrained network's loss as a sweep would have to."""
+    assert trial is not None
+    start = trial.held_out[0][1] if trial.held_out else trial.losses[0]
+    return min(each.score for each in rehearsed.rehearsals) < start - SMALL * abs(start)
 
 
 @contextmanager

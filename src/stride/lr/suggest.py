@@ -28,7 +28,7 @@ class Outcome(enum.Enum):
 
     FOUND = "found"
     NEVER_DIVERGED = "the loss still falls at the largest LR; raise lr_finder.max_lr"
-    TOO_NOISY = "the loss falls by less than its noise; raise datamodule.batch_size or lr_finder.steps"
+    TOO_NOISY = "the loss hardly falls, or by less than its noise; try lr_finder=thorough, or raise lr_finder.steps"
     TOO_SHORT = "the sweep has too few points to read; raise lr_finder.steps, or lower lr_finder.min_lr"
     FLAT = "the loss never falls; look at the data and the model, or widen lr_finder.min_lr and lr_finder.max_lr"
     DATA_TOO_SMALL = "the training data is smaller than one batch; lower datamodule.batch_size"
