@@ -206,7 +206,7 @@ def without_norms(network):
 
 
 def test_the_sharpness_of_several_batches_is_that_of_another_library(net):
-    curvlinops = pytest.importorskip("curvlinops")
+    curvlinops = pytest.importorskip("curvlinops", reason="uv run --with curvlinops-for-pytorch pytest")
     network, (inputs, targets), *_ = net
     network, third = without_norms(network), len(inputs) // 3
     batches = [(inputs[:third], targets[:third]), (inputs[third:], targets[third:])]
