@@ -26,7 +26,6 @@ TRIES = [*itertools.product(TASKS.values(), ("sgd", "adam"), range(10))]
 def on_noise(words, optimizer, seed, finder="on"):
     """What is found where every target is drawn by itself."""
     cfg = checked([*words, f"optimizer={optimizer}", f"seed={seed}", f"lr_finder={finder}"]).cfg
-    stage = build.finder(cfg)
 
     def with_noise(parts):
         draw = torch.Generator().manual_seed(seed)
@@ -37,11 +36,7 @@ def on_noise(words, optimizer, seed, finder="on"):
                 targets.copy_(torch.randint(0, int(targets.max()) + 1, targets.shape, generator=draw))
         return parts
 
-    return stage(
-        lambda order, folder: with_noise(build.range_test(cfg, folder, order, stage.steps)),
-        lambda order, folder: with_noise(build.trial(cfg, folder, order)),
-        cfg.optimizer.lr,
-    ).suggestion
+    return build.search(cfg, prepare=with_noise).suggestion
 
 
 @pytest.mark.slow
@@ -71,20 +66,10 @@ def test_what_learns_too_slowly_for_a_sweep_is_found_by_rehearsals():
     """A deep plain network: its loss hardly falls in 100 steps, and by four fifths in a few hundred."""
     deep = ["datamodule=digits", "model=mlp", "model.hidden=[64,64,64]", "model.norm=none", "optimizer=nadam"]
     words = [*deep, "trainer.max_epochs=-1", "trainer.max_steps=400"]
-    quick, long = (found(*words, f"lr_finder={finder}") for finder in ("on", "thorough"))
+    quick, long = (build.search(checked([*words, f"lr_finder={finder}"]).cfg) for finder in ("on", "thorough"))
     assert quick.suggestion.outcome is Outcome.TOO_NOISY
     assert "try lr_finder=thorough" in quick.suggestion.outcome.value
     assert long.suggestion.lr > 2 * 0.002  # NAdam's own
     scores = [each.score for each in long.rehearsed.rehearsals]
     assert min(scores) < 1.0 < max(scores)
     assert long.steps <= 1000
-
-
-def found(*words):
-    cfg = checked(words).cfg
-    stage = build.finder(cfg)
-    return stage(
-        lambda order, folder: build.range_test(cfg, folder, order, stage.steps),
-        lambda order, folder: build.trial(cfg, folder, order),
-        cfg.optimizer.lr,
-    )

@@ -28,13 +28,7 @@ def taken(monkeypatch):
 
 
 def finding(*words, of=SMALL):
-    cfg = checked([*of, "lr_finder=thorough", *words]).cfg
-    finder = build.finder(cfg)
-    return finder(
-        lambda order, folder: build.range_test(cfg, folder, order, finder.steps),
-        lambda order, folder: build.trial(cfg, folder, order),
-        cfg.optimizer.lr,
-    )
+    return build.search(checked([*of, "lr_finder=thorough", *words]).cfg)
 
 
 @pytest.mark.parametrize("words", [["scheduler=cosine"], ["scheduler=one_cycle", "warmup=none", "model.norm=none"]])

@@ -27,13 +27,7 @@ SMALL = ["datamodule=wine", "model=mlp", "callbacks.progress=null", "trainer.max
 
 def finding(*words, of=SMALL):
     """What the finder of a line finds, without a run around it."""
-    cfg = checked([*of, "lr_finder=on", *words]).cfg
-    finder = build.finder(cfg)
-    return finder(
-        lambda order, folder: build.range_test(cfg, folder, order, finder.steps),
-        lambda order, folder: build.trial(cfg, folder, order),
-        cfg.optimizer.lr,
-    )
+    return build.search(checked([*of, "lr_finder=on", *words]).cfg)
 
 
 def test_a_found_lr_is_the_lr_that_trains_and_is_told(tmp_path):

@@ -13,14 +13,9 @@ def found(words: tuple[str, ...], *, seed: int) -> dict[str, Any]:
     """The finding for a line that has `lr_finder=...` in it; its curve and its trial are kept with it."""
     cfg = config(words).copy()
     cfg.seed = seed
-    finder = build.finder(cfg)
     with log_file(None), warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        finding = finder(
-            lambda order, folder: build.range_test(cfg, folder, order, finder.steps),
-            lambda order, folder: build.trial(cfg, folder, order),
-            cfg.optimizer.lr,
-        )
+        finding = build.search(cfg)
     told, trial = finding.suggestion, finding.trial
     (curve,) = finding.curves
     return {

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from stride.callbacks.history import History
     from stride.lr.duration import Horizon
+    from stride.lr.finding import Finding
     from stride.lr.plan import Plan
     from stride.lr.schedule import Schedule
     from stride.tune import RangeTest
@@ -254,6 +255,31 @@ def is_one_group(cfg: "DictConfig") -> bool:
 def finder(cfg: "DictConfig") -> "RangeTest":
     """The range test that `lr_finder` describes."""
     return _call(_instantiate(cfg.lr_finder, "lr_finder"), "lr_finder")
+
+
+def search(
+    cfg: "DictConfig",
+    *,
+    prepare: Callable[[Any], Any] = lambda parts: parts,
+    everywhere: bool = False,
+    bar: bool = False,
+) -> "Finding":
+    """What `lr_finder` finds for this config.
+
+    Args:
+        prepare: takes each fresh (trainer, module, datamodule) and gives what is to be trained.
+        everywhere: as in `range_test`.
+        bar: show how far it is.
+
+    Raises ConfigError as `RangeTest` does.
+    """
+    stage = finder(cfg)
+    return stage(
+        lambda order, folder: prepare(range_test(cfg, folder, order, stage.steps, everywhere=everywhere)),
+        lambda order, folder: prepare(trial(cfg, folder, order)),
+        cfg.optimizer.lr,
+        bar=bar,
+    )
 
 
 def range_test(

@@ -161,19 +161,13 @@ def _tune(cfg: "DictConfig", folder: Path, record: "Record", overrides: list[str
     from stride.report.plots import draw_finding
     from stride.report.record import write_json
 
-    finder = build.finder(cfg)
-
     def with_weights(parts: Any) -> Any:
         if cfg.get("init_from") is not None:
             load_weights(parts[1], cfg.init_from)
         return parts
 
-    finding = finder(
-        lambda order, scratch: with_weights(build.range_test(cfg, scratch, order, finder.steps, everywhere=True)),
-        lambda order, scratch: with_weights(build.trial(cfg, scratch, order)),
-        cfg.optimizer.lr,
-        bar=_shows_bar(cfg) and record.folder is not None,
-    )
+    bar = _shows_bar(cfg) and record.folder is not None
+    finding = build.search(cfg, prepare=with_weights, everywhere=True, bar=bar)
     if cfg.task == "tune" and record.folder is not None:
         from stride import stability_check
 
