@@ -193,10 +193,17 @@ def _plain(node: Any) -> dict[str, Any]:
     return plain
 
 
-def run(cfg: "DictConfig", folder: Path | None, lr: float, start: Start | None = None) -> Run:
+def run(
+    cfg: "DictConfig",
+    folder: Path | None,
+    lr: float,
+    start: Start | None = None,
+    watch: Callable[[int, float], bool] | None = None,
+) -> Run:
     """Everything that a task needs, with its files in `folder`; None: nothing is written, nothing watches.
 
-    `start` says which plan a resumed run goes on with; None: it starts afresh.
+    `start` says which plan a resumed run goes on with; None: it starts afresh. `watch` is told each validation's
+    number and score, and may end the run.
     """
     from pytorch_lightning import seed_everything
 
@@ -206,7 +213,7 @@ def run(cfg: "DictConfig", folder: Path | None, lr: float, start: Start | None =
     data, spec = datamodule(cfg)
     start = start or afresh(cfg)
     model = module(cfg, spec, lr, start.span)
-    history = History(cfg.objective.score.name, cfg.objective.score.mode)
+    history = History(cfg.objective.score.name, cfg.objective.score.mode, watch)
     callbacks = [*_lr_callbacks(cfg, start), history, *(_watchers(cfg, folder) if folder else ())]
     return Run(_trainer(cfg, callbacks, folder, start.step), model, data, history)
 

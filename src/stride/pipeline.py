@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from stride import build, check, resume, run_folder
+from stride import build, check, resume, run_folder, trial_link
 from stride.errors import ConfigError, Diverged, Exit, Fault, PlanBroken, one_line
 from stride.init_from import find_weights, load_weights
 from stride.line import FROM_RUN, ROOT, Line, each_trial, read
@@ -83,6 +83,14 @@ def run(line: Line) -> Outcome:
     """
     first = run_folder.is_first_process()
     folder = run_folder.make(line.cfg, ROOT, lambda folder: resume.may_go_on(folder, line.cfg))
+    try:
+        with run_folder.held(folder) if first else nullcontext():
+            return _run_in(line, folder, first)
+    finally:
+        run_folder.forget()
+
+
+def _run_in(line: Line, folder: Path, first: bool) -> Outcome:
     before = {path: path.read_bytes() for name in OF_A_RUN if (path := folder / name).is_file()}
     record = _start(line, folder if first else None, goes_on=bool(before))
     stages = {"plan": _plan, "stability": _stability, **dict.fromkeys(FROM_RUN, _evaluate)}
@@ -104,8 +112,6 @@ def run(line: Line) -> Outcome:
         ctrl_c = isinstance(error, KeyboardInterrupt | SystemExit)
         record.update(status="interrupted" if ctrl_c else "failed")
         raise
-    finally:
-        run_folder.forget()
 
 
 def _train(line: Line, folder: Path, record: "Record") -> Outcome:
@@ -124,7 +130,8 @@ def _train(line: Line, folder: Path, record: "Record") -> Outcome:
         record.update(status="finished")
         return Outcome(folder, record.data)
     with _timed(record, "setup"):
-        parts = build.run(start.cfg, folder, lr, start)
+        watch = trial_link.report if trial_link.attached() else None
+        parts = build.run(start.cfg, folder, lr, start, watch)
         if cfg.get("init_from") is not None and start.checkpoint is None:
             loaded = load_weights(parts.module, cfg.init_from)
             if record.folder is not None:
@@ -135,6 +142,8 @@ def _train(line: Line, folder: Path, record: "Record") -> Outcome:
     record.update(lr={"used": lr}, device=_device(parts.trainer))
     with _timed(record, "fit"):
         status, reason, code = _fit(parts, start.checkpoint)
+    if status == "diverged" and trial_link.attached():
+        trial_link.untrained(_untrained_score(cfg))
     scores: dict[str, float] = {}
     best = _best_checkpoint(parts.trainer)
     if cfg.test and status in ("finished", "stopped_early"):
@@ -266,10 +275,21 @@ def _fit(parts: build.Run, checkpoint: Path | None) -> tuple[str, str, int]:
     except Exception:
         logging.getLogger("stride").exception("failed at step %d", trainer.global_step)
         raise
+    if parts.history.pruned:
+        return "pruned", "other trials of the sweep were better by then", Exit.DONE
     for callback in trainer.early_stopping_callbacks:
         if isinstance(callback, EarlyStopping) and callback.stopped_epoch:
             return "stopped_early", callback.stopping_reason_message or "no improvement", Exit.DONE
     return "finished", "", Exit.DONE
+
+
+def _untrained_score(cfg: "DictConfig") -> float:
+    """What the initial weights of this run score, before any training."""
+    parts = build.run(cfg, None, cfg.optimizer.lr)
+    if cfg.get("init_from") is not None:
+        load_weights(parts.module, cfg.init_from)
+    parts.trainer.validate(parts.module, datamodule=parts.datamodule, verbose=False)
+    return float(parts.trainer.callback_metrics[cfg.objective.score.name])
 
 
 def _evaluate(line: Line, folder: Path, record: "Record") -> Outcome:

@@ -2,10 +2,12 @@
 
 import os
 import secrets
+import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TextIO
 
 from stride.errors import ConfigError, Fault
 
@@ -14,6 +16,7 @@ if TYPE_CHECKING:
 
 # Rank 0 makes the folder; processes that it starts find its path here.
 HANDED_DOWN = "STRIDE_RUN_DIR"
+LOCK = "lock"
 
 
 class StorageError(Exception):
@@ -76,3 +79,58 @@ def forget() -> None:
 def _first_free(run: Path, task: str) -> Path:
     taken = {path.name for path in run.glob(f"{task}-*")}
     return run / next(f"{task}-{n}" for n in range(1, len(taken) + 2) if f"{task}-{n}" not in taken)
+
+
+@contextmanager
+def held(folder: Path) -> Iterator[None]:
+    """Keep other processes from writing into `folder` while this one does.
+
+    The system lets go of the lock of a process that has died, with all that it has forked. Raises ConfigError where
+    another process has it. Where the system or the file system has no locks, there is none.
+    """
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        yield
+        return
+    path = folder / LOCK
+    file = path.open("a+", encoding="utf-8")
+    while not _taken(file, fcntl) or not path.exists() or not os.path.samestat(os.fstat(file.fileno()), path.stat()):
+        file.close()  # who had it has removed it meanwhile
+        file = path.open("a+", encoding="utf-8")
+    with file:
+        file.truncate(0)
+        file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
+        file.flush()
+        try:
+            yield
+        finally:
+            path.unlink(missing_ok=True)
+
+
+def _taken(file: TextIO, fcntl: Any) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.seek(0)
+        owner, folder = file.read().strip() or "another process", Path(file.name).parent
+        file.close()
+        law, attempt = "two runs never share a folder", f"name={folder.name}-2"
+        raise ConfigError(Fault("name", f"{folder} is being written by {owner}", law, attempt)) from None
+    except OSError:
+        pass  # a file system without locks
+    return True
+
+
+def in_use(folder: Path) -> bool:
+    """Whether a process that lives writes into `folder`."""
+    try:
+        import fcntl
+
+        with (folder / LOCK).open("r+") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except (OSError, ImportError):
+        pass
+    return False

@@ -1,5 +1,6 @@
 """What each validation saw: the raw material of the record and the card."""
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -27,10 +28,13 @@ class History(Lean):
     Args:
         score: name of the metric that decides.
         mode: `min` or `max`.
+        watch: told the number of each validation, from 1, and its score, by the first process; the run stops where
+            it says True.
     """
 
-    def __init__(self, score: str, mode: str) -> None:
-        self.score, self.mode = score, mode
+    def __init__(self, score: str, mode: str, watch: Callable[[int, float], bool] | None = None) -> None:
+        self.score, self.mode, self.watch = score, mode, watch
+        self.pruned = False
         self.points: list[Point] = []
         self._sum: Tensor | float = 0.0
         self._count = 0
@@ -51,6 +55,10 @@ class History(Lean):
         scores = {name: float(value) for name, value in trainer.callback_metrics.items()}
         self.points.append(Point(trainer.global_step, trainer.current_epoch, train_loss, scores))
         self._sum, self._count = 0.0, 0
+        if self.watch is not None and self.score in scores:
+            enough = trainer.is_global_zero and self.watch(len(self.points), scores[self.score])
+            self.pruned = bool(trainer.strategy.broadcast(enough))
+            trainer.should_stop = trainer.should_stop or self.pruned
 
     def state_dict(self) -> dict[str, Any]:
         return {"points": [asdict(point) for point in self.points], "sum": float(self._sum), "count": self._count}

@@ -17,6 +17,8 @@ def verdict(status: str, reason: str, train: Sequence[float], val: Sequence[floa
         return f"unstable: {reason}; try a lower optimizer.lr, lr_finder=on, or trainer.gradient_clip_val=1"
     if status in ("interrupted", "failed"):
         return f"{status} {reason}"
+    if status == "pruned":
+        return f"pruned: {reason}"
     ended = f"stopped early: {reason}" if status == "stopped_early" else "plan done"
     shape = _shape(train, val) if len(val) >= 3 and len(train) == len(val) else None
     return f"{ended}; {shape}" if shape else ended
