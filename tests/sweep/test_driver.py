@@ -1,7 +1,9 @@
 """The driver's logic, with a stand-in for train.py that only writes a run.json: failure, divergence, Ctrl-C, codes."""
 
+import contextlib
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -12,12 +14,15 @@ import pytest
 from omegaconf import OmegaConf
 
 from stride.errors import ConfigError
-from stride.sweep import trials
+from stride.sweep import study
 from stride.sweep.driver import run
+
+ROOT = Path(__file__).resolve().parents[2]
 
 # Reaches a loss that is least at lr=0.006; above 0.03 it diverges. `seed` picks what else can happen.
 STAND_IN = """
 import json, math, os, pathlib, signal, sys, time
+from stride import trial_link
 words = dict(word.split("=", 1) for word in sys.argv[1:])
 folder = pathlib.Path(words["output_root"].strip("'"), words["name"])
 lr, seed = float(words.get("optimizer.lr", 0.001)), words.get("seed", "0")
@@ -25,14 +30,20 @@ if seed == "1":
     print("Traceback", "RuntimeError: out of memory", "Aborted", sep="\\n", file=sys.stderr); sys.exit(1)
 if seed == "2":
     print("error: model: no such thing", "goodbye", sep="\\n", file=sys.stderr); sys.exit(2)
-folder.mkdir()
+folder.mkdir(exist_ok=(folder / "checkpoints").exists())
 def write(status, score):
     (folder / "run.json").write_text(json.dumps({
         "schema": 1, "status": status, "overrides": sys.argv[1:], "lr": {"asked": lr, "found": None, "used": lr},
-        "score": {"name": "val/loss", "mode": "min", "value": score}, "steps": 10, "seconds": {"fit": 0.5}}))
+        "score": {"name": "val/loss", "mode": "min", "value": score}, "steps": 10, "seconds": {"fit": 0.5},
+        "best_checkpoint": "checkpoints/best.ckpt"}))
 write("running", None)
 if seed == "3":
     os.kill(os.getpid(), signal.SIGKILL)
+if seed == "8":  # is killed once, after a checkpoint
+    if not (folder / "checkpoints").exists():
+        (folder / "checkpoints").mkdir()
+        os.kill(os.getpid(), signal.SIGKILL)
+    print("goes on")
 if seed == "4":
     sys.exit(0) if (folder / "run.json").unlink() is None else None
 if seed == "5":  # waits for another trial to run beside it
@@ -46,8 +57,13 @@ if seed == "6":
     (folder / "waits").touch()
     time.sleep(60)
 if lr > 0.03:
+    trial_link.untrained(2.3)
     write("diverged", None); sys.exit(4)
-write("stopped_early" if seed == "7" else "finished", (math.log10(lr) + 2.2) ** 2)
+score = (math.log10(lr) + 2.2) ** 2
+for step in range(1, 4):
+    if trial_link.report(step, score + 1 / step):
+        write("pruned", score + 1 / step); sys.exit(0)
+write("stopped_early" if seed == "7" else "finished", score)
 """
 
 
@@ -59,24 +75,25 @@ def config(tmp_path, **sweep):
             "seed": 42,
             "optimizer": {"lr": 0.001},
             "objective": {"score": {"name": "val/loss", "mode": "min"}},
-            "sweep": {"sampler": "grid", "trials": None, "jobs": 1, **sweep},
+            "trainer": {"accelerator": "cpu", "devices": 1, "num_nodes": 1},
+            "sweep": {**OmegaConf.load(ROOT / "conf" / "sweep" / "grid.yaml"), **sweep},
         }
     )
 
 
 @pytest.fixture
-def command(tmp_path, monkeypatch):
-    monkeypatch.setattr(trials, "POLL", 0.005)
+def script(tmp_path, monkeypatch):
+    monkeypatch.setattr(study, "SETTLED", 0.05)
     (tmp_path / "stand_in.py").write_text(STAND_IN)
-    return [sys.executable, "-I", "-S", str(tmp_path / "stand_in.py")]
+    return tmp_path / "stand_in.py"
 
 
 def rows_of(outcome):
     return {row["name"]: row for row in json.loads((outcome.folder / "sweep.json").read_text())["rows"]}
 
 
-def test_a_grid_runs_every_combination_once_and_ranks_them(tmp_path, command, capsys):
-    outcome = run(["optimizer.lr=1e-3,1e-2", "optimizer=adam,sgd", "seed=0"], config(tmp_path), command=command)
+def test_a_grid_runs_every_combination_once_and_ranks_them(tmp_path, script, capsys):
+    outcome = run(["optimizer.lr=1e-3,1e-2", "optimizer=adam,sgd", "seed=0"], config(tmp_path), script=script, warm=())
     assert outcome.exit_code == 0
     report = json.loads((outcome.folder / "sweep.json").read_text())
     ran = [(row["name"], row["words"]["optimizer.lr"], row["words"]["optimizer"]) for row in report["rows"]]
@@ -91,15 +108,15 @@ def test_a_grid_runs_every_combination_once_and_ranks_them(tmp_path, command, ca
     assert told[:3] == ["seed=0", "optimizer.lr=0.001", "optimizer=adam"]
 
 
-def test_a_failed_trial_is_recorded_with_its_reason_and_the_others_go_on(tmp_path, command, capsys):
-    outcome = run(["seed=1,2,3,4,7"], config(tmp_path), command=command)
+def test_a_failed_trial_is_recorded_with_its_reason_and_the_others_go_on(tmp_path, script, capsys):
+    outcome = run(["seed=1,2,3,4,7"], config(tmp_path), script=script, warm=())
     assert outcome.exit_code == 1
     rows = rows_of(outcome)
     assert {name: (row["status"], row["reason"]) for name, row in rows.items()} == {
         "0": ("failed", "Aborted"),
         "1": ("failed", "error: model: no such thing"),
-        "2": ("failed", "killed by SIGKILL"),
-        "3": ("failed", "exit code 0, but no run.json"),
+        "2": ("failed", "killed by SIGKILL 3 times"),
+        "3": ("failed", "exit code 0, but no result in run.json"),
         "4": ("stopped_early", ""),
     }
     assert json.loads((outcome.folder / "2" / "run.json").read_text())["status"] == "failed"
@@ -108,10 +125,10 @@ def test_a_failed_trial_is_recorded_with_its_reason_and_the_others_go_on(tmp_pat
 
 
 @pytest.mark.parametrize(("mode", "ranking"), [("min", ["2", "0", "1"]), ("max", ["0", "2", "1"])])
-def test_a_diverged_trial_is_a_result_the_last_in_the_ranking_and_no_edge(tmp_path, command, capsys, mode, ranking):
+def test_a_diverged_trial_is_a_result_the_last_in_the_ranking_and_no_edge(tmp_path, script, capsys, mode, ranking):
     cfg = config(tmp_path)
     cfg.objective.score.mode = mode
-    outcome = run(["optimizer.lr=1e-3,1e-1,1e-2"], cfg, command=command)
+    outcome = run(["optimizer.lr=1e-3,1e-1,1e-2"], cfg, script=script, warm=())
     assert outcome.exit_code == 0
     assert list(rows_of(outcome)) == ranking
     assert rows_of(outcome)["1"]["status"] == "diverged"
@@ -119,21 +136,23 @@ def test_a_diverged_trial_is_a_result_the_last_in_the_ranking_and_no_edge(tmp_pa
 
 
 @pytest.mark.parametrize("mode", ["min", "max"])
-def test_where_trials_diverge_is_searched_less(tmp_path, command, mode):
+def test_where_trials_diverge_is_searched_less(tmp_path, script, mode):
     """Told as failures they would teach TPE nothing, and most of what it chooses here would diverge."""
     cfg = config(tmp_path, sampler="tpe", trials=20, startup=5)
     cfg.objective.score.mode = mode
-    outcome = run(["optimizer.lr=tag(log,interval(1e-3,1))"], cfg, command=command)  # a half of it diverges
+    if mode == "max":
+        script.write_text(STAND_IN.replace("untrained(2.3)", "untrained(-0.1)"))
+    outcome = run(["optimizer.lr=tag(log,interval(1e-3,1))"], cfg, script=script, warm=())  # a half of it diverges
     chosen = [row for name, row in rows_of(outcome).items() if int(name) >= 8]
     assert sum(row["status"] == "diverged" for row in chosen) <= 4
 
 
 @pytest.mark.parametrize("sampler", ["random", "tpe"])
-def test_a_search_draws_from_its_interval_and_the_seed_repeats_it(tmp_path, command, sampler):
+def test_a_search_draws_from_its_interval_and_the_seed_repeats_it(tmp_path, script, sampler):
     def drawn(name, seed):
         cfg = config(tmp_path, sampler=sampler, trials=4, startup=2)
         cfg.name, cfg.seed = name, seed
-        outcome = run(["optimizer.lr=tag(log,interval(1e-4,1e-2))"], cfg, command=command)
+        outcome = run(["optimizer.lr=tag(log,interval(1e-4,1e-2))"], cfg, script=script, warm=())
         return sorted(float(row["words"]["optimizer.lr"]) for row in rows_of(outcome).values())
 
     first = drawn("a", 1)
@@ -143,26 +162,26 @@ def test_a_search_draws_from_its_interval_and_the_seed_repeats_it(tmp_path, comm
     assert drawn("c", 2) != first
 
 
-def test_two_jobs_run_at_once_and_share_the_cores(tmp_path, command, monkeypatch):
+def test_two_jobs_run_at_once_and_share_the_cores(tmp_path, script, monkeypatch):
     monkeypatch.setenv("PATIENCE", "20")
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    outcome = run(["seed=5", "optimizer.lr=1e-3,1e-2"], config(tmp_path, jobs=2), command=command)
+    outcome = run(["seed=5", "optimizer.lr=1e-3,1e-2"], config(tmp_path, jobs=2), script=script, warm=())
     assert outcome.exit_code == 0
     said = [(outcome.folder / "logs" / f"{trial}-stdout.log").read_text().strip() for trial in range(2)]
     assert said == [str(max(1, (os.cpu_count() or 1) // 2))] * 2
 
 
-def test_one_job_runs_alone(tmp_path, command, monkeypatch):
+def test_one_job_runs_alone(tmp_path, script, monkeypatch):
     monkeypatch.setenv("PATIENCE", "0.2")
-    outcome = run(["seed=5", "optimizer.lr=1e-3,1e-2"], config(tmp_path), command=command)
+    outcome = run(["seed=5", "optimizer.lr=1e-3,1e-2"], config(tmp_path), script=script, warm=())
     assert rows_of(outcome)["0"]["reason"] == "alone"
 
 
-def test_a_finished_sweep_run_again_prints_its_report_and_runs_nothing(tmp_path, command, capsys):
-    first = run(["seed=1,7"], config(tmp_path), command=command)
+def test_a_finished_sweep_run_again_prints_its_report_and_runs_nothing(tmp_path, script, capsys):
+    first = run(["seed=1,7"], config(tmp_path), script=script, warm=())
     before = {path: path.stat().st_mtime_ns for path in first.folder.rglob("run.json")}
     capsys.readouterr()
-    again = run(["seed=1,7"], config(tmp_path), command=["false"])
+    again = run(["seed=1,7"], config(tmp_path), script=tmp_path / "not there", warm=())
     assert (first.exit_code, again.exit_code) == (1, 0)
     assert again.folder == first.folder
     assert {path: path.stat().st_mtime_ns for path in first.folder.rglob("run.json")} == before
@@ -171,56 +190,162 @@ def test_a_finished_sweep_run_again_prints_its_report_and_runs_nothing(tmp_path,
     assert f"name={first.folder.name}-2" in shown
 
 
-def test_a_folder_that_holds_something_else_is_refused(tmp_path, command):
+def test_a_folder_that_holds_something_else_is_refused_and_stays_as_it_was(tmp_path, script):
     cfg = config(tmp_path)
     cfg.name = "mine"
-    run(["seed=7,8"], cfg, command=command)
-    with pytest.raises(ConfigError, match=r"error: name: .*holds a sweep of another line; try: name=mine-2"):
-        run(["seed=7,9"], cfg, command=command)
+    run(["seed=7,8"], cfg, script=script, warm=())
+    with pytest.raises(
+        ConfigError, match=r"error: name: .*another sweep; it differs in space.seed.*; try: name=mine-2"
+    ):
+        run(["seed=7,9"], cfg, script=script, warm=())
     cfg.name = "run"
-    (Path(cfg.output_root) / "run").mkdir()
-    with pytest.raises(ConfigError, match=r"two runs never share a folder; try: name=run-2"):
-        run(["seed=7,8"], cfg, command=command)
+    (Path(cfg.output_root) / "run" / "tensorboard").mkdir(parents=True)
+    with pytest.raises(ConfigError, match=r"is there already; it holds no sweep; try: name=run-2"):
+        run(["seed=7,8"], cfg, script=script, warm=())
+    assert [path.name for path in (Path(cfg.output_root) / "run").iterdir()] == ["tensorboard"]
     (Path(cfg.output_root) / "a file").touch()
     cfg.output_root = str(Path(cfg.output_root) / "a file")
     with pytest.raises(ConfigError, match=r"error: output_root: .*Not a directory"):
-        run(["seed=7,8"], cfg, command=command)
+        run(["seed=7,8"], cfg, script=script, warm=())
 
 
-INTERRUPTED = """
+DRIVER = """
 import signal, sys
+from pathlib import Path
 signal.signal(signal.SIGINT, signal.default_int_handler)  # what is begun in the background may be deaf to it
 from omegaconf import OmegaConf
 from stride.sweep.driver import run
-outcome = run(["seed=7,6,8"], OmegaConf.load(sys.argv[1]), command=sys.argv[2:])
+outcome = run(sys.argv[3:], OmegaConf.load(sys.argv[1]), script=Path(sys.argv[2]), warm=())
 print(sorted({"torch", "pytorch_lightning", "matplotlib", "sklearn"} & set(sys.modules)))
 sys.exit(outcome.exit_code)
 """
 
 
-@pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_ctrl_c_stops_the_trials_writes_the_report_and_the_rest_is_refused(tmp_path, command, sent, code):
+@pytest.fixture
+def driver(tmp_path, script):
+    """`driver(cfg, word, ...)` is a process of its own that drives that sweep, its output in a pipe."""
+
+    def start(cfg, *words):
+        OmegaConf.save(cfg, tmp_path / "config.yaml")
+        line = [sys.executable, "-c", DRIVER, str(tmp_path / "config.yaml"), str(script), *words]
+        return subprocess.Popen(line, stdout=subprocess.PIPE, text=True)
+
+    return start
+
+
+def wait_for(pattern, folder, process):
+    while not list(folder.glob(pattern)):
+        assert process.poll() is None
+        time.sleep(0.01)
+
+
+@pytest.mark.parametrize(
+    ("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGKILL, -signal.SIGKILL)]
+)
+def test_a_sweep_that_was_stopped_goes_on_with_the_same_trials(tmp_path, script, driver, sent, code):
+    """The first of three is done, the second at work: that one alone is begun again, the total stays three."""
     cfg = config(tmp_path)
-    OmegaConf.save(cfg, tmp_path / "config.yaml")
-    script = [sys.executable, "-c", INTERRUPTED, str(tmp_path / "config.yaml"), *command]
-    with subprocess.Popen(script, stdout=subprocess.PIPE, text=True) as driver:
-        while driver.poll() is None and not list(tmp_path.glob("runs*/*/1/waits")):
-            time.sleep(0.01)
-        driver.send_signal(sent)
-        shown, _ = driver.communicate()
-    assert driver.returncode == code
-    assert shown.splitlines()[-1] == "[]"  # the driver never imports torch
-    assert "interrupted, 2 of 3 trials" in shown
+    first = driver(cfg, "seed=7,6,9")
+    wait_for("runs*/*/1/waits", tmp_path, first)
+    first.send_signal(sent)
+    shown, _ = first.communicate()
+    assert first.returncode == code
     folder = next(tmp_path.glob("runs*/*"))
-    report = json.loads((folder / "sweep.json").read_text())
-    assert report["status"] == "interrupted"
-    assert [(row["name"], row["status"]) for row in report["rows"]] == [("0", "stopped_early"), ("1", "interrupted")]
-    assert json.loads((folder / "1" / "run.json").read_text())["status"] == "interrupted"
+    if sent != signal.SIGKILL:
+        assert shown.splitlines()[-1] == "[]"  # the driver never imports torch
+        assert "interrupted, 1 of 3 trials" in shown
+        report = json.loads((folder / "sweep.json").read_text())
+        assert report["status"] == "interrupted"
+        assert [(row["name"], row["status"]) for row in report["rows"]] == [
+            ("0", "stopped_early"),
+            ("1", "interrupted"),
+        ]
+        assert json.loads((folder / "1" / "run.json").read_text())["status"] == "interrupted"
+        assert not living(folder)
+    done = (folder / "0" / "run.json").stat().st_mtime_ns
+    script.write_text(STAND_IN.replace("time.sleep(60)", "pass"))
+    again = run(["seed=7,6,9"], cfg, script=script, warm=())
+    assert (again.exit_code, again.folder) == (0, folder)
+    assert {name: (row["status"], row["words"]["seed"]) for name, row in rows_of(again).items()} == {
+        "0": ("stopped_early", "7"),
+        "1": ("finished", "6"),
+        "2": ("finished", "9"),
+    }
+    assert (folder / "0" / "run.json").stat().st_mtime_ns == done
     assert not living(folder)
-    with pytest.raises(ConfigError, match=rf"this sweep with 1 of 3 trials.*; try: name={folder.name}-2"):
-        run(["seed=7,6,8"], cfg, command=command)
 
 
 def living(folder):
-    found = subprocess.run(["pgrep", "-f", f"output_root='?{folder}"], capture_output=True, text=True)
-    return found.stdout
+    """What still runs of the processes that were forked for the trials of `folder`."""
+    logs = str(folder / "logs")
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if str((process / "fd" / "1").readlink()).startswith(logs):
+                return process.name
+    return None
+
+
+def test_a_trial_that_is_killed_from_outside_goes_on_where_it_was(tmp_path, script):
+    outcome = run(["seed=8,9"], config(tmp_path), script=script, warm=())
+    assert outcome.exit_code == 0
+    assert rows_of(outcome)["0"]["status"] == "finished"
+    assert "goes on" in (outcome.folder / "logs" / "0-stdout.log").read_text()
+
+
+def test_a_trial_that_is_killed_after_its_last_word_is_not_begun_again(tmp_path, script):
+    script.write_text(STAND_IN + "os.kill(os.getpid(), signal.SIGKILL)")
+    outcome = run(["seed=7,9"], config(tmp_path), script=script, warm=())
+    assert outcome.exit_code == 0
+    assert [row["status"] for row in rows_of(outcome).values()] == ["stopped_early", "finished"]
+
+
+def test_drivers_of_the_same_line_share_its_trials(tmp_path, driver):
+    cfg = config(tmp_path, sampler="random", trials=12)
+    words = ("optimizer.lr=tag(log,interval(1e-4,1e-2))", "seed=9")
+    drivers = [driver(cfg, *words) for _ in range(3)]
+    shown = [one.communicate()[0] for one in drivers]
+    assert [one.returncode for one in drivers] == [0, 0, 0]
+    began = sorted(int(number) for text in shown for number in re.findall(r"^trial (\d+):", text, flags=re.MULTILINE))
+    assert began == list(range(12))
+    report = json.loads(next(tmp_path.glob("runs*/*/sweep.json")).read_text())
+    assert (report["status"], len({row["words"]["optimizer.lr"] for row in report["rows"]})) == ("finished", 12)
+
+
+def test_a_trial_that_others_have_left_behind_is_pruned(tmp_path, script):
+    cfg = config(tmp_path, pruner="median", startup=2, grace=1)
+    outcome = run(["optimizer.lr=6e-3,5e-3,1e-4,7e-3"], cfg, script=script, warm=())
+    assert {name: row["status"] for name, row in rows_of(outcome).items()} == {
+        "0": "finished",
+        "1": "finished",
+        "2": "pruned",
+        "3": "finished",
+    }
+    assert outcome.exit_code == 0
+
+
+def test_a_diverged_trial_is_worth_what_its_untrained_network_scores(tmp_path, script):
+    outcome = run(["optimizer.lr=1e-1,1e-2"], config(tmp_path), script=script, warm=())
+    journal = [json.loads(line) for line in (outcome.folder / "study.journal").read_text().splitlines()]
+    assert [line["values"] for line in journal if line.get("values")] == [[2.3], [pytest.approx(0.04)]]
+
+
+def test_a_sweep_stops_after_too_many_failures_and_goes_on_where_more_are_allowed(tmp_path, script, capsys):
+    outcome = run(["seed=1,2,7,9"], config(tmp_path, max_failures=1), script=script, warm=())
+    assert (outcome.exit_code, sorted(rows_of(outcome))) == (1, ["0", "1"])
+    assert "stopped: 2 trials failed, more than sweep.max_failures=1" in capsys.readouterr().out
+    again = run(["seed=1,2,7,9"], config(tmp_path, max_failures=2), script=script, warm=())
+    assert (again.exit_code, sorted(rows_of(again))) == (1, ["0", "1", "2", "3"])
+
+
+def test_checkpoints_of_all_but_the_best_few_are_removed(tmp_path, script):
+    script.write_text(STAND_IN + '(folder / "checkpoints").mkdir()')
+    outcome = run(["optimizer.lr=1e-3,6e-3,1e-4,5e-3"], config(tmp_path, keep_checkpoints=2), script=script, warm=())
+    assert sorted(path.parent.name for path in outcome.folder.glob("*/checkpoints")) == ["1", "3"]
+    told = {name: json.loads((outcome.folder / name / "run.json").read_text())["best_checkpoint"] for name in "01"}
+    assert told == {"0": None, "1": "checkpoints/best.ckpt"}
+
+
+def test_the_best_at_an_end_of_the_range_is_told_with_the_wider_line(tmp_path, script):
+    outcome = run(["optimizer.lr=1e-4,1e-3", "seed=9"], config(tmp_path), script=script, warm=())
+    wider = "optimizer.lr=0.0001,0.001,0.01,0.1"
+    assert outcome.report.notes[0].endswith(f"may lie above, try: python train.py -m seed=9 {wider}")

@@ -1,11 +1,14 @@
 """A sweep that cannot be run is refused whole; the same sweep has the same folder, however it was typed."""
 
+from pathlib import Path
+
 import pytest
 from omegaconf import OmegaConf
 
 from stride.errors import ConfigError
 from stride.sweep.plan import read
 
+GRID = Path(__file__).resolve().parents[2] / "conf" / "sweep" / "grid.yaml"
 LR = "optimizer.lr=tag(log,interval(1e-5,1e-1))"
 
 
@@ -18,7 +21,7 @@ def config(**sweep):
             "optimizer": {"lr": 0.001},
             "lr_finder": {},
             "objective": {"score": {"name": "val/loss", "mode": "min"}},
-            "sweep": {"sampler": "grid", "trials": None, "jobs": 1, **sweep},
+            "sweep": {**OmegaConf.load(GRID), **sweep},
         }
     )
 

@@ -38,7 +38,7 @@ class SweepReport:
 
     @property
     def heading(self) -> str:
-        ended = sum(row.status != "running" for row in self.rows)
+        ended = sum(row.status not in ("running", "interrupted", "waiting") for row in self.rows)
         return f"{self.name}: {self.status}, {ended} of {self.trials} trials"
 
 
@@ -61,12 +61,13 @@ def print_report(console: Console, folder: Path, report: SweepReport) -> None:
 
 
 def _conclusion(report: SweepReport) -> list[str]:
+    notes = [f"note:   {note}" for note in report.notes]
     if report.best is None:
-        return ["best:   none yet: no trial has ended with a score"]
+        return ["best:   none yet: no trial has ended with a score", *notes]
     return [
         f"best:   trial {report.best.name}, {report.score} {report.best.score:.4g}",
         f"to run: {report.best_line}",
-        *(f"note:   {note}" for note in report.notes),
+        *notes,
     ]
 
 

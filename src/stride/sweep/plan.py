@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import math
 import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -10,47 +9,87 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stride.errors import ConfigError, Fault, nearest
+from stride.sweep import points
 from stride.sweep import space as search
+from stride.sweep.points import Point
 from stride.sweep.space import Choice, Interval, Space
+from stride.sweep.storage import without_password
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
 ROOT = Path(__file__).resolve().parents[3]
-SAMPLERS = ("grid", "random", "tpe")
+CHOOSING = ("tpe", "gp", "cmaes")  # by what the earlier trials reached
+SAMPLERS = ("grid", "quasi", "random", *CHOOSING)
+PRUNERS = ("none", "median", "halving", "hyperband", "patient")
+STARTS = ("auto", "fork", "fresh")
 OF_THE_SWEEP = ("name", "output_root", "sweep")  # where and how a sweep runs: no part of its trials
 OF_ONE_RUN = ("test", "validate", "predict")
+
+# The least that a number of conf/sweep may be; those with None there may be null.
+LEAST: dict[str, tuple[int, bool]] = {
+    "trials": (1, False),
+    "startup": (1, False),
+    "grace": (0, False),
+    "patience": (0, False),
+    "jobs": (1, False),
+    "lease": (1, False),
+    "max_failures": (0, True),
+    "keep_checkpoints": (0, True),
+    "confirm": (0, False),
+}
 
 
 @dataclass(frozen=True)
 class Plan:
-    """A sweep that can start: `trials` in all, `jobs` at once, each trial the `fixed` words and a point of `space`.
+    """A sweep that can start: `trials` in all, each the `fixed` words and a point of `space`.
 
-    `startup` counts tpe's random trials before the first chosen one (None: as many as Optuna takes), `seed` is the
-    sampler's, `mode` says whether the least (min) or the largest (max) `score` is best, `command` is what was typed.
+    `listed` are the points where they are all known before (a grid's). `seed` is the sampler's, `mode` says whether
+    the least (min) or the largest (max) `score` is best, `typed` are the words after -m. The rest is as in conf/sweep.
     """
 
     fixed: dict[str, str]
     space: Space
+    listed: tuple[Point, ...] | None
     sampler: str
-    startup: int | None
+    startup: int
     trials: int
+    pruner: str
+    grace: int
+    patience: int
     jobs: int
+    start: str
+    storage: str | None
+    lease: float
+    max_failures: int | None
+    keep_checkpoints: int | None
+    confirm: int
     seed: int
     score: str
     mode: str
-    command: str
+    typed: tuple[str, ...]
     root: Path
     name: str | None
 
     @property
+    def command(self) -> str:
+        """What was typed, without a password."""
+        return _line(["-m", *map(without_password, self.typed)])
+
+    @property
     def folder(self) -> Path:
         """NAME, else a name that follows from what is run, so that the same line finds it again."""
-        digest = hashlib.sha256(json.dumps(self.settings(), sort_keys=True).encode()).hexdigest()
+        what = self.settings() | {"trials": self.trials}
+        digest = hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()
         return self.root / (self.name or f"sweep-{digest[:8]}")
 
+    @property
+    def another_name(self) -> str:
+        """The word that has the same line begin a new sweep."""
+        return f"name={self.folder.name}-2"
+
     def settings(self) -> dict[str, Any]:
-        """What makes two sweeps the same one, as plain data. How many trials run at once does not."""
+        """What makes two sweeps the same one, as plain data; not how they are run, nor how far."""
         return {
             "fixed": self.fixed,
             "space": {
@@ -58,8 +97,8 @@ class Plan:
                 for key, values in self.space.items()
             },
             "sampler": self.sampler,
-            "startup": self.startup,
-            "trials": self.trials,
+            "startup": self.startup if self.sampler in CHOOSING else None,
+            "pruner": [self.pruner, *([self.grace] if self.pruner != "none" else [])],
             "score": [self.score, self.mode],
         }
 
@@ -69,7 +108,20 @@ class Plan:
 
     def line(self, values: dict[str, str]) -> str:
         """The line that runs one point of the space by itself."""
-        return shlex.join(["python", "train.py", *self.words(values)])
+        return _line(self.words(values))
+
+    def wider(self, key: str, side: str) -> str | None:
+        """The line of this sweep with the range of `key` widened beyond its `lower` or `upper` end."""
+        beyond = self.space[key].beyond(side)
+        if beyond is None:
+            return None
+        kept = [word for word in self.typed if word.partition("=")[0].lstrip("+") not in (key, "name")]
+        renamed = [self.another_name] if self.name else []
+        return _line(["-m", *map(without_password, kept), *renamed, f"{key}={beyond}"])
+
+
+def _line(words: Sequence[str]) -> str:
+    return shlex.join(["python", "train.py", *words])
 
 
 def read(words: Sequence[str], cfg: "DictConfig") -> Plan:
@@ -77,31 +129,32 @@ def read(words: Sequence[str], cfg: "DictConfig") -> Plan:
     from omegaconf import OmegaConf
 
     given, space, faults = search.read(words, lambda key: OmegaConf.select(cfg, key))
-    sampler, trials, jobs = (cfg.sweep.get(key) for key in ("sampler", "trials", "jobs"))
-    startup = cfg.sweep.get("startup") if sampler == "tpe" else None
+    asked: Any = OmegaConf.to_container(cfg.sweep)
     faults += _nothing_to_rank(given, space)
     if "optimizer.lr" in space and ("lr_finder" in space or cfg.get("lr_finder")):
         law = "each trial would find its own and use that"
         faults.append(Fault("lr_finder", "on, while optimizer.lr is swept", law, "lr_finder=none"))
-    if sampler == "grid":
-        faults += _not_a_grid(space, trials)
-        trials = math.prod(len(values.values) for values in space.values() if isinstance(values, Choice))
-    faults += _settings(sampler, trials, jobs, startup)
+    listed = None
+    if asked["sampler"] == "grid":
+        faults += _not_a_grid(space, asked["trials"])
+        values = {key: choice for key, choice in space.items() if isinstance(choice, Choice)}
+        listed = tuple(points.grid(values))
+        asked["trials"] = len(listed)
+    faults += _settings(asked, space)
     if faults:
         raise ConfigError(*faults)
+    del asked["space"]
     return Plan(
         fixed={key: text for key, text in given.items() if not _is_of_the_sweep(key)},
         space=space,
-        sampler=sampler,
-        startup=startup,
-        trials=trials,
-        jobs=jobs,
+        listed=listed,
         seed=cfg.seed,
         score=cfg.objective.score.name,
         mode=cfg.objective.score.mode,
-        command=shlex.join(["python", "train.py", "-m", *(word.lstrip("+") for word in words)]),
+        typed=tuple(word.lstrip("+") for word in words),
         root=(ROOT / cfg.output_root).resolve(),
         name=None if cfg.name is None else str(cfg.name),
+        **asked,
     )
 
 
@@ -129,12 +182,18 @@ def _not_a_grid(space: Space, trials: int | None) -> Iterator[Fault]:
         yield Fault("sweep.trials", "a grid is run whole", f"got {trials}", f"sweep=random sweep.trials={trials}")
 
 
-def _settings(sampler: Any, trials: Any, jobs: Any, startup: Any) -> Iterator[Fault]:
-    if sampler not in SAMPLERS:
-        hint = nearest(str(sampler), SAMPLERS) or "tpe"
-        yield Fault(
-            "sweep.sampler", f"no sampler {sampler!r}", f"samplers: {', '.join(SAMPLERS)}", f"sweep.sampler={hint}"
-        )
-    for key, count in (("trials", trials), ("jobs", jobs), ("startup", 1 if startup is None else startup)):
-        if not isinstance(count, int) or isinstance(count, bool) or count < 1:
-            yield Fault(f"sweep.{key}", "must be an integer >= 1", f"got {count}", f"sweep.{key}=1")
+def _settings(asked: dict[str, Any], space: Space) -> Iterator[Fault]:
+    for key, known in (("sampler", SAMPLERS), ("pruner", PRUNERS), ("start", STARTS)):
+        if asked[key] not in known:
+            hint = nearest(str(asked[key]), known) or known[0]
+            law = f"{key}s: {', '.join(known)}"
+            yield Fault(f"sweep.{key}", f"no {key} {asked[key]!r}", law, f"sweep.{key}={hint}")
+    for key, (least, nullable) in LEAST.items():
+        value = asked[key]
+        whole = isinstance(value, int | float if key == "lease" else int) and not isinstance(value, bool)
+        if not (whole and value >= least) and not (value is None and nullable):
+            kind = "a number" if key == "lease" else "an integer"
+            yield Fault(f"sweep.{key}", f"must be {kind} >= {least}", f"got {value}", f"sweep.{key}={max(1, least)}")
+    if asked["sampler"] == "cmaes" and not any(isinstance(values, Interval) for values in space.values()):
+        law = "it moves along numbers; values without order are not for it"
+        yield Fault("sweep.sampler", "cmaes has no interval to search", law, "sweep.sampler=tpe")

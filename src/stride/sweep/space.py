@@ -9,7 +9,7 @@ from stride.errors import Fault
 
 if TYPE_CHECKING:
     from hydra.core.override_parser.types import Override
-    from optuna.distributions import BaseDistribution
+    from optuna.trial import Trial
 
 EDGE = 0.05  # of a range, measured as the range is sampled: nearer to its end than this is at its edge
 
@@ -20,10 +20,18 @@ class Choice:
 
     values: tuple[str, ...]
 
-    def distribution(self) -> "BaseDistribution":
-        from optuna.distributions import CategoricalDistribution
+    def suggest(self, trial: "Trial", key: str) -> None:
+        """Have Optuna's trial take a value."""
+        trial.suggest_categorical(key, self.ordered)
 
-        return CategoricalDistribution(self.values)
+    @property
+    def ordered(self) -> tuple[str, ...]:
+        """The values in an order of their own, whatever they were typed in."""
+        return tuple(sorted(self.values, key=lambda text: (number(text) is None, number(text) or 0.0, text)))
+
+    def at(self, u: float) -> str:
+        """The value at `u` in [0, 1) of the way through them."""
+        return self.ordered[int(u * len(self.values))]
 
     def edge(self, text: str) -> str | None:
         """`lower` or `upper` where `text` is the least or the largest of several numbers."""
@@ -31,6 +39,15 @@ class Choice:
         if len(numbers) < len(self.values) or min(numbers) == max(numbers):
             return None
         return {min(numbers): "lower", max(numbers): "upper"}.get(float(text))
+
+    def beyond(self, side: str) -> str | None:
+        """The values and two more at that side, as far apart as the last two there; None for what is no number."""
+        numbers = sorted(found for value in self.values if (found := number(value)) is not None)
+        if len(numbers) < max(2, len(self.values)) or numbers[0] <= 0:
+            return None
+        end, inner = (numbers[0], numbers[1]) if side == "lower" else (numbers[-1], numbers[-2])
+        more = [f"{end * (end / inner) ** far:.3g}" for far in (1, 2)]
+        return ",".join([*reversed(more), *self.values] if side == "lower" else [*self.values, *more])
 
     def __str__(self) -> str:
         return ",".join(self.values)
@@ -45,12 +62,22 @@ class Interval:
     log: bool = False
     integer: bool = False
 
-    def distribution(self) -> "BaseDistribution":
-        from optuna.distributions import FloatDistribution, IntDistribution
-
+    def suggest(self, trial: "Trial", key: str) -> None:
+        """Have Optuna's trial take a number."""
         if self.integer:
-            return IntDistribution(int(self.low), int(self.high), log=self.log)
-        return FloatDistribution(self.low, self.high, log=self.log)
+            trial.suggest_int(key, int(self.low), int(self.high), log=self.log)
+        else:
+            trial.suggest_float(key, self.low, self.high, log=self.log)
+
+    def at(self, u: float) -> int | float:
+        """The number at `u` in [0, 1) of the way from low to high, on the interval's own scale."""
+        low, high = self.low, self.high
+        if self.integer:  # each with its own stretch, the last as wide as the others
+            low, high = low - 0.5 * self.log, high + (0.5 if self.log else 1)
+        place = low * (high / low) ** u if self.log else low + (high - low) * u
+        if self.integer:
+            return min(max(round(place) if self.log else math.floor(place), int(self.low)), int(self.high))
+        return min(max(place, self.low), self.high)
 
     def edge(self, text: str) -> str | None:
         """`lower` or `upper` where `text` lies within EDGE of that end."""
@@ -58,6 +85,15 @@ class Interval:
         low, high = scale(self.low), scale(self.high)
         place = (scale(float(text)) - low) / (high - low)
         return "lower" if place < EDGE else "upper" if place > 1 - EDGE else None
+
+    def beyond(self, side: str) -> str:
+        """The interval, two decades longer at that side, or as long again where it is linear."""
+        low, high = self.low, self.high
+        if side == "lower":
+            low = low / 100 if self.log else low - (high - low)
+        else:
+            high = high * 100 if self.log else high + (high - low)
+        return str(Interval(low, high, self.log, self.integer))
 
     def __str__(self) -> str:
         inner = f"interval({self.low:.12g},{self.high:.12g})"

@@ -1,32 +1,50 @@
-"""A trial: one single run in a process of its own, so that whatever happens there costs this trial only."""
+"""Trials: each a single run in a process of its own, so that whatever happens there costs this trial only.
+
+They are forked from a server that has imported torch and Lightning once, which takes milliseconds; or started
+fresh, where a fork cannot be had or would not do.
+"""
 
 import contextlib
+import json
+import multiprocessing
 import os
 import re
 import signal
-import subprocess
 import sys
 import time
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from multiprocessing import forkserver
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
 from pathlib import Path
+from typing import Any
 
 from stride.errors import Exit
 from stride.report import record
+from stride.run_folder import HANDED_DOWN
+from stride.sweep import trial_process
 from stride.sweep.plan import ROOT
 
-TRAIN = (sys.executable, str(ROOT / "train.py"))
-PATIENCE = 20.0  # seconds between asking a trial to stop and killing it; it writes a last checkpoint meanwhile
+TRAIN = ROOT / "train.py"
+PATIENCE = 20.0  # seconds between asking a trial to stop and killing it; it writes down where it was meanwhile
 POLL = 0.05  # seconds
+ENDED = ("finished", "stopped_early", "pruned", "diverged")
+STOPPED = (Exit.INTERRUPTED, Exit.TERMINATED, Exit.REQUEUE, -signal.SIGINT, -signal.SIGTERM, -signal.SIGKILL)
 
 
 @dataclass(frozen=True)
 class Result:
-    """How a trial ended: its status as in run.json, its score where it has one, and in one line why it failed."""
+    """How a trial ended: its status as in run.json, its score where it has one, and in one line why it failed.
+
+    `untrained` is the score of its initial weights, known of one that diverged.
+    """
 
     status: str
     score: float | None = None
     reason: str = ""
+    untrained: float | None = None
 
     @property
     def failed(self) -> bool:
@@ -34,37 +52,123 @@ class Result:
         return self.status in ("failed", "interrupted")
 
 
-@dataclass(frozen=True)
+@dataclass
 class Trial:
-    """A trial that was started; its run folder is `folder`, what it prints goes to logs/ beside that."""
+    """A trial that was started; its run folder is `folder`, what it prints goes to logs/ beside that.
 
-    process: subprocess.Popen
+    `step` and `score` are those of its last validation (or fold), `untrained` as in Result.
+    """
+
+    number: int
+    values: dict[str, str]
+    attempt: int
+    slot: int
+    process: BaseProcess
+    pipe: Connection
     folder: Path
     stderr: Path
+    began: float = field(default_factory=time.monotonic)
+    step: int = 0
+    score: float | None = None
+    untrained: float | None = None
+
+    def messages(self) -> Iterator[dict[str, Any]]:
+        """What it has said since it was last asked."""
+        with contextlib.suppress(OSError, EOFError):
+            while self.pipe.poll():
+                yield json.loads(self.pipe.recv_bytes())
+
+    def answer(self, prune: bool) -> None:
+        with contextlib.suppress(OSError):
+            self.pipe.send_bytes(json.dumps({"prune": prune}).encode())
 
     def result(self) -> Result | None:
         """How it ended, or None while it runs."""
-        code = self.process.poll()
-        return None if code is None else _result(code, self.folder, self.stderr)
+        code = self.process.exitcode
+        return None if code is None else _result(code, self)
+
+    def close(self) -> None:
+        """Let go of what the process has left; it has ended."""
+        _signal([self], getattr(signal, "SIGKILL", signal.SIGTERM))  # what it had started
+        self.process.join()
+        self.pipe.close()
+        self.process.close()
 
 
-def start(command: Sequence[str], words: Sequence[str], number: int, sweep: Path, threads: int | None) -> Trial:
-    """Start `command words` as run NUMBER of the folder `sweep`, with that many `threads` (None: as it likes)."""
-    logs = sweep / "logs"
-    logs.mkdir(exist_ok=True)
-    stderr = logs / f"{number}-stderr.log"
-    environment = dict(os.environ) if threads is None else {"OMP_NUM_THREADS": str(threads), **os.environ}
-    environment.pop("STRIDE_RUN_DIR", None)
-    with (logs / f"{number}-stdout.log").open("wb") as out, stderr.open("wb") as err:
-        process = subprocess.Popen(
-            [*command, *words, f"name={number}", f"output_root={_quoted(sweep)}"],
-            stdin=subprocess.DEVNULL,
-            stdout=out,
-            stderr=err,
-            env=environment,
-            start_new_session=True,  # Ctrl-C reaches the trial once, from `stop`, and so do the processes it starts
+class Processes:
+    """Starts the trials of one driver.
+
+    Args:
+        script: what a trial runs: train.py.
+        fresh: start each in a new process rather than from a warm one.
+        warm: the modules that the warm one imports; what cannot be imported is left out, and told by the trials.
+    """
+
+    def __init__(self, script: Path, *, fresh: bool, warm: Sequence[str]) -> None:
+        self.script, self.warm = script, list(warm)
+        self.context: Any = multiprocessing.get_context("spawn" if fresh else "forkserver")
+        self.fresh = fresh
+
+    def warm_up(self) -> None:
+        """Have the server import; returns at once."""
+        if not self.fresh:
+            with _without_main():
+                self.context.set_forkserver_preload(self.warm)
+                forkserver.ensure_running()
+
+    def start(
+        self,
+        words: Sequence[str],
+        number: int,
+        values: dict[str, str],
+        attempt: int,
+        sweep: Path,
+        *,
+        slot: int,
+        threads: int | None,
+        gpus: str | None,
+        answers: bool,
+    ) -> Trial:
+        """Start `words` as run NUMBER of the folder `sweep`, in place `slot` of those that run at once."""
+        logs = sweep / "logs"
+        logs.mkdir(parents=True, exist_ok=True)
+        out, err = logs / f"{number}-stdout.log", logs / f"{number}-stderr.log"
+        err.unlink(missing_ok=True)  # the reason of a failure is that of the last start
+        environment = {key: value for key, value in os.environ.items() if key not in OF_THE_DRIVER}
+        if threads is not None:
+            environment["OMP_NUM_THREADS"] = str(threads)
+        if gpus is not None:
+            environment["CUDA_VISIBLE_DEVICES"] = gpus
+        line = [*words, f"name={number}", f"output_root={_quoted(sweep)}"]
+        here, there = multiprocessing.Pipe()
+        process = self.context.Process(
+            target=trial_process.run, args=(self.script, line, (out, err), environment, threads, there, answers)
         )
-    return Trial(process, sweep / str(number), stderr)
+        with _without_main():
+            process.start()
+        there.close()
+        return Trial(number, values, attempt, slot, process, here, sweep / str(number), err)
+
+    def close(self) -> None:
+        """End the server: a later sweep of this process is to see the sources as they are then."""
+        if not self.fresh:
+            forkserver._forkserver._stop()  # pyrefly: ignore[missing-attribute]
+
+
+# What says where the driver itself runs, and would mislead a trial.
+OF_THE_DRIVER = (HANDED_DOWN,)
+
+
+@contextmanager
+def _without_main() -> Iterator[None]:
+    """Keep multiprocessing from importing this program's main module in the trials: they run train.py."""
+    main = sys.modules["__main__"]
+    kept = {name: vars(main).pop(name) for name in ("__file__", "__spec__") if name in vars(main)}
+    try:
+        vars(main)["__spec__"] = None
+        yield
+    finally:
+        vars(main).update(kept)
 
 
 def stop(trials: Collection[Trial], how: int, hurry: Sequence[int] = ()) -> None:
@@ -72,14 +176,23 @@ def stop(trials: Collection[Trial], how: int, hurry: Sequence[int] = ()) -> None
 
     `hurry` are the signals that this process has got; a second one ends the patience.
     """
-    _send(trials, how)
+    _signal(trials, how)
     until = time.monotonic() + PATIENCE
-    while any(trial.process.poll() is None for trial in trials) and time.monotonic() < until and len(hurry) < 2:
+    while any(trial.process.exitcode is None for trial in trials) and time.monotonic() < until and len(hurry) < 2:
         time.sleep(POLL)
-    _send(trials, signal.SIGKILL)
+    _signal(trials, signal.SIGKILL)
     for trial in trials:
-        trial.process.wait()
-        _close_record(trial.folder, "interrupted")
+        trial.process.join()
+        close_record(trial.folder, "interrupted")
+
+
+def ended_before(folder: Path) -> Result | None:
+    """The result of a trial that had ended when its driver was killed, before it could tell."""
+    with contextlib.suppress(OSError, ValueError, LookupError):
+        data = record.read(folder)
+        if data["status"] in ENDED:
+            return Result(data["status"], data["score"]["value"])
+    return None
 
 
 def _quoted(path: Path) -> str:
@@ -90,25 +203,27 @@ def _quoted(path: Path) -> str:
     return "'" + text.replace("'", "\\'") + "'"
 
 
-def _send(trials: Collection[Trial], how: int) -> None:
+def _signal(trials: Collection[Trial], how: int) -> None:
+    """Send `how` to the trials and to what they have started."""
     for trial in trials:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(trial.process.pid, how)  # also what the trial has started
+        assert trial.process.pid is not None
+        try:
+            os.killpg(trial.process.pid, how)
+        except (ProcessLookupError, PermissionError):  # it has ended, or is too young to have a group
+            with contextlib.suppress(ProcessLookupError):
+                if trial.process.exitcode is None:
+                    os.kill(trial.process.pid, how)
 
 
-def _result(code: int, folder: Path, stderr: Path) -> Result:
-    try:
-        data = record.read(folder)
-    except (OSError, ValueError):
-        data = None
-    if code == Exit.DONE and data is not None:
-        return Result(data["status"], data["score"]["value"])
-    if code == Exit.DIVERGED and data is not None:
-        return Result("diverged", data["score"]["value"])
-    stopped = code in (Exit.INTERRUPTED, Exit.TERMINATED, -signal.SIGINT, -signal.SIGTERM)
-    status = "interrupted" if stopped else "failed"
-    _close_record(folder, status)
-    return Result(status, None, _reason(code, stderr))
+def _result(code: int, trial: Trial) -> Result:
+    data = None
+    with contextlib.suppress(OSError, ValueError):
+        data = record.read(trial.folder)
+    if code in (Exit.DONE, Exit.DIVERGED) and data is not None and data["status"] in ENDED:
+        return Result(data["status"], data["score"]["value"], untrained=trial.untrained)
+    status = "interrupted" if code in STOPPED else "failed"
+    close_record(trial.folder, status)
+    return Result(status, None, _reason(code, trial.stderr))
 
 
 def _reason(code: int, stderr: Path) -> str:
@@ -116,18 +231,16 @@ def _reason(code: int, stderr: Path) -> str:
     if code < 0:
         return f"killed by {signal.Signals(-code).name}"
     if code in (Exit.DONE, Exit.DIVERGED):
-        return f"exit code {code}, but no run.json"
-    written = stderr.read_text(encoding="utf-8", errors="replace")
+        return f"exit code {code}, but no result in run.json"
+    written = stderr.read_text(encoding="utf-8", errors="replace") if stderr.is_file() else ""
     lines = [line.strip() for line in written.splitlines() if line.strip()]
     told = next((line for line in reversed(lines) if line.startswith("error:")), None)
     return told or (lines[-1] if lines else f"exit code {code}, and nothing on stderr")
 
 
-def _close_record(folder: Path, status: str) -> None:
-    """Give the run.json of a process that died while `running` the status that it could not write itself."""
-    try:
+def close_record(folder: Path, status: str) -> None:
+    """Give the run.json of a process that has died the status that it could not write itself."""
+    with contextlib.suppress(OSError, ValueError):
         data = record.read(folder)
-    except (OSError, ValueError):
-        return
-    if data["status"] == "running":
-        record.Record(folder, data).update(status=status)
+        if data["status"] not in ENDED:
+            record.Record(folder, data).update(status=status)

@@ -1,0 +1,86 @@
+"""Where a study is kept: a journal that survives a torn line, and one line for every URL that cannot be opened."""
+
+import threading
+
+import pytest
+
+from stride.errors import ConfigError
+from stride.sweep.storage import open_storage, without_password
+
+
+def studies(folder):
+    import optuna
+
+    storage = open_storage(None, folder)
+    study = optuna.create_study(study_name="one", storage=storage, load_if_exists=True)
+    study.tell(study.ask(), 1.0)
+    return len(study.trials)
+
+
+def test_a_journal_whose_last_line_was_torn_is_read_and_goes_on(tmp_path):
+    assert studies(tmp_path) == 1
+    with (tmp_path / "study.journal").open("ab") as file:
+        file.write(b'{"op_code":5,"worker_id":"x","tri')
+    assert studies(tmp_path) == 2
+    assert studies(tmp_path) == 3
+
+
+def test_a_lock_that_a_killed_driver_left_is_taken_over(tmp_path, monkeypatch):
+    from optuna.storages.journal import JournalFileOpenLock
+
+    assert studies(tmp_path) == 1
+    made = JournalFileOpenLock.__init__
+    monkeypatch.setattr(JournalFileOpenLock, "__init__", lambda self, path, grace_period: made(self, path, 1))
+    (tmp_path / "study.journal.lock").touch()
+    assert studies(tmp_path) == 2
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("nope://host/x", "sweep.storage: nope://host/x cannot be opened; .*try: sweep.storage=postgresql://"),
+        ("study", "sweep.storage: study cannot be opened"),
+        ("mysql://me:secret@host/x", r"mysql://me:\*\*\*@host/x needs MySQLdb; which is not installed; try: uv pip"),
+        ("sqlite:////not/there/x.db", "unable to open database file"),
+    ],
+)
+def test_a_url_that_cannot_be_opened_is_one_line_without_its_password(tmp_path, url, said):
+    with pytest.raises(ConfigError, match=said) as refused:
+        open_storage(url, tmp_path)
+    assert "\n" not in str(refused.value)
+    assert "secret" not in str(refused.value)
+
+
+def test_a_folder_that_cannot_be_made_is_one_line(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(ConfigError, match=r"output_root: .*Not a directory; a sweep lives there"):
+        open_storage(None, tmp_path / "file" / "below")
+
+
+def test_a_password_is_blanked_wherever_a_url_stands():
+    line = "train.py sweep.storage=postgresql://me:s3:cret@host:5432/db seed=1"
+    assert without_password(line) == "train.py sweep.storage=postgresql://me:***@host:5432/db seed=1"
+    assert without_password("grpc://host:13000") == "grpc://host:13000"
+
+
+def test_an_optuna_proxy_serves_a_study(tmp_path):
+    """Over gRPC, as `optuna` starts it, on loopback."""
+    import optuna
+    from optuna.storages import run_grpc_proxy_server
+
+    backend = open_storage(None, tmp_path)
+    port = free_port()
+    threading.Thread(
+        target=run_grpc_proxy_server, kwargs={"storage": backend, "host": "127.0.0.1", "port": port}, daemon=True
+    ).start()
+    study = optuna.create_study(storage=open_storage(f"grpc://127.0.0.1:{port}", tmp_path))
+    study.tell(study.ask(), 1.0)
+    assert [trial.value for trial in optuna.load_study(study_name=study.study_name, storage=backend).trials] == [1.0]
+
+
+def free_port():
+    import socket
+
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return one.getsockname()[1]
