@@ -126,6 +126,21 @@ REFUSED = [
         "callbacks.checkpoint_best.save_top_k",
         "would share the name best.ckpt",
     ),
+    (["cv.folds=1"], "cv.folds", "must be an integer >= 2; got 1"),
+    (["cv.folds=five"], "cv.folds", "must be an integer >= 2; got five"),
+    (["cv.folds=5", "cv.splitter=stratifed"], "cv.splitter", "try: cv.splitter=stratified"),
+    (["cv.folds=5", "cv.splitter=repeated"], "cv.splitter", "needs cv.repeats >= 2; got 1"),
+    (["cv.folds=5", "cv.repeats=2"], "cv.repeats", "try: cv.splitter=repeated cv.repeats=2"),
+    (["cv.folds=5", "cv.fold=5"], "cv.fold", "to cv.folds x cv.repeats - 1; try: cv.fold=4"),
+    (["cv.folds=5", "cv.splitter=repeated", "cv.repeats=2", "cv.fold=10"], "cv.fold", "try: cv.fold=9"),
+    (["cv.folds=5", "cv.fold=-1"], "cv.fold", "must be an integer >= 0; got -1"),
+    (["cv.fold=0"], "cv.fold", "is not read without cv.folds; try: cv.folds=5 cv.fold=0"),
+    (["cv.splitter=kfold"], "cv.splitter", "is not read without cv.folds"),
+    (["cv.folds=5", "task=tune"], "task", "is of one run, not of 5 folds; try: task=tune cv.fold=0"),
+    (["cv.folds=5", "task=plan"], "task", "try: task=plan cv.fold=0"),
+    (["cv.folds=5", "task=stability"], "task", "try: task=stability cv.fold=0"),
+    (["cv.folds=5", "resume.lr=stretch"], "resume.lr", "follow one plan; got stretch; try: resume.lr=refuse"),
+    (["cv.folds=5", "resume.from=."], "resume.from", "one checkpoint for all folds"),
     (["predictions=xml"], "predictions", "formats: csv, npz"),
     (["lr_finder=on", "lr_finder.min_lr=1", "lr_finder.max_lr=0.1"], "lr_finder.max_lr", "`min_lr < max_lr` must hold"),
     (["lr_finder=on", "lr_finder.steps=19"], "lr_finder.steps", "a curve of fewer than 20 points is not read; got 19"),
@@ -240,8 +255,13 @@ def test_every_range_is_of_a_key_that_some_config_has():
         texts = [
             text
             for path, text in files.items()
-            if path.parent.name == group or (path.parent == CONF and "." not in key)
+            if path.parent.name == group or (path.parent == CONF and not (CONF / group).is_dir())
         ]
         if key == "datamodule.num_workers":
             continue  # of users' own datamodules
         assert any(re.search(rf"^ *{leaf}:", text, flags=re.MULTILINE) for text in texts), key
+
+
+def test_the_front_page_names_every_splitter():
+    (comment,) = re.findall(r"^  splitter: auto +# (.*)$", (CONF / "train.yaml").read_text(), flags=re.MULTILINE)
+    assert set(check.SPLITTERS) <= set(re.findall(r"\w+", comment))

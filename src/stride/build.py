@@ -100,11 +100,32 @@ def _targets(cfg: Any, prefix: str = "") -> Iterator[tuple[str, str]]:
 def datamodule(cfg: "DictConfig") -> tuple["LightningDataModule", dict[str, Any]]:
     """The datamodule and its `spec`: what a model has to know of the data (channels, classes, ...), by name."""
     data = _call(_instantiate(cfg.datamodule, "datamodule"), "datamodule")
+    cv = cfg.get("cv")
+    if cv is not None and cv.get("fold") is not None:
+        _call(partial(_set_up_as_fold, data, cv, cfg.datamodule._target_), "datamodule")
     if not hasattr(type(data), "spec"):
         return data, {}
     data.prepare_data()
     _call(partial(data.setup, "fit"), "datamodule")
     return data, dict(data.spec)
+
+
+def _set_up_as_fold(data: "LightningDataModule", cv: "DictConfig", target: str) -> None:
+    """Set the data up as the fold that `cv` names. Raises ConfigError where it cannot be cut into folds."""
+    from stride.datamodules.fold import CannotFold, Fold
+
+    fold = Fold(int(cv.folds), int(cv.fold), cv.splitter, int(cv.repeats))
+    data.fold = fold  # pyrefly: ignore[missing-attribute]  what offers folds looks there
+    data.prepare_data()
+    try:
+        data.setup("fit")
+    except CannotFold as error:
+        attempt = " ".join(f"cv.{name}={value}" for name, value in error.instead.items())
+        raise ConfigError(Fault(f"cv.{error.argument}", error.what, error.law, attempt)) from error
+    if not fold.used:
+        law = "its setup has to split train plus validation by `self.fold` where that is set"
+        attempt = f"`train, val = self.fold(len(samples))`, as in {Fold.__module__}.Fold"
+        raise ConfigError(Fault("cv.folds", f"{target} offers no folds", law, attempt))
 
 
 def module(cfg: "DictConfig", spec: dict[str, Any], lr: float, span: Span = WHOLE) -> "LightningModule":

@@ -18,6 +18,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from stride import engine, own_rate, torch_law
+from stride.datamodules.fold import SPLITTERS
 from stride.errors import ConfigError, Fault, nearest, one_line
 from stride.keys import flat, look_up
 from stride.lr import ramp, schedule, width
@@ -88,6 +89,9 @@ RANGES: dict[str, Range] = {
     "datamodule.val_fraction": Range(0, 1, above=True, below=True),
     "datamodule.test_fraction": Range(0, 1, above=True, below=True),
     "datamodule.split_seed": Range(0, 2**32 - 1, integer=True),
+    "cv.folds": Range(2, integer=True),
+    "cv.repeats": COUNT,
+    "cv.fold": Range(0, integer=True),
     "trainer.max_epochs": Range(1, integer=True, also=(-1,)),
     "trainer.max_steps": Range(1, integer=True, also=(-1,)),
     "trainer.num_nodes": COUNT,
@@ -158,6 +162,7 @@ def faults(cfg: "DictConfig", typed: Collection[str] = ()) -> list[Fault]:
         *_stability(plain),
         *_files(plain),
         *_resume(plain),
+        *_cross_validation(plain),
         *_scaling(plain),
         *own_rate.faults(plain),
     ]
@@ -554,6 +559,47 @@ def _resume(plain: dict[str, Any]) -> Iterator[Fault]:
     if source not in (None, "auto", "never") and not Path(source).expanduser().exists():
         law = "auto, never, a checkpoint, or the folder of a run"
         yield Fault("resume.from", f"there is no checkpoint at {source!r}", law, "resume.from=auto")
+
+
+def _cross_validation(plain: dict[str, Any]) -> Iterator[Fault]:
+    """Which folds there are, and what goes with them."""
+    folds, splitter, repeats, fold = (_get(plain, f"cv.{key}") for key in ("folds", "splitter", "repeats", "fold"))
+    if splitter not in (None, *SPLITTERS):
+        attempt = f"cv.splitter={nearest(str(splitter), SPLITTERS) or SPLITTERS[0]}"
+        yield Fault("cv.splitter", f"no splitter {splitter!r}", f"splitters: {', '.join(SPLITTERS)}", attempt)
+    if folds is None:
+        for key, given, default in (("splitter", splitter, "auto"), ("repeats", repeats, 1), ("fold", fold, None)):
+            if given not in (None, default):
+                yield Fault(f"cv.{key}", "is not read without cv.folds", "", f"cv.folds=5 cv.{key}={given}")
+        return
+    if not all(RANGES[key].holds(value) for key, value in (("cv.folds", folds), ("cv.repeats", repeats))):
+        return
+    if splitter == "repeated" and repeats == 1:
+        yield Fault("cv.splitter", "repeated needs cv.repeats >= 2", "got 1", "cv.splitter=repeated cv.repeats=2")
+    if splitter in SPLITTERS and splitter != "repeated" and repeats > 1:
+        law = f"cv.splitter={splitter} splits once"
+        yield Fault("cv.repeats", f"got {repeats}", law, f"cv.splitter=repeated cv.repeats={repeats}")
+    if fold is None:
+        yield from _all_folds(plain, folds * repeats)
+    elif RANGES["cv.fold"].holds(fold) and fold >= folds * repeats:
+        law = "counted from 0 to cv.folds x cv.repeats - 1"
+        yield Fault("cv.fold", f"there is no fold {fold}", law, f"cv.fold={folds * repeats - 1}")
+
+
+def _all_folds(plain: dict[str, Any], count: int) -> Iterator[Fault]:
+    """What is of one run, and not of so many."""
+    task, run = plain.get("task"), plain.get("run")
+    if run is not None:
+        yield Fault("run", f"{run} is a cross-validation", "its folds have weights", f"task={task} run={run}/fold-0")
+    elif task != "train":
+        yield Fault("task", f"task={task} is of one run, not of {count} folds", "", f"task={task} cv.fold=0")
+    way, source = _get(plain, "resume.lr"), _get(plain, "resume.from")
+    if way in RESUME and way != "refuse":
+        what = "all folds of a cross-validation follow one plan"
+        yield Fault("resume.lr", what, f"got {way}", f"resume.lr=refuse, or one fold: resume.lr={way} cv.fold=0")
+    if source not in (None, "auto", "never"):
+        law = "it has learned from samples that other folds validate on"
+        yield Fault("resume.from", "one checkpoint for all folds", law, "resume.from=auto")
 
 
 def _files(plain: dict[str, Any]) -> Iterator[Fault]:

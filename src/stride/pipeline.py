@@ -6,13 +6,14 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from stride import build, check, resume, run_folder, trial_link
+from stride import build, check, folds, resume, run_folder, trial_link
 from stride.errors import ConfigError, Diverged, Exit, Fault, PlanBroken, one_line
 from stride.init_from import find_weights, load_weights
 from stride.line import FROM_RUN, ROOT, Line, each_trial, read
@@ -45,6 +46,9 @@ class Outcome:
     def score(self) -> float | None:
         """The number that a sweep optimises, at its best."""
         return self.record["score"]["value"]
+
+
+Stage = Callable[[Line, Path, "Record"], Outcome]
 
 
 def checked(words: Sequence[str], *, multirun: bool = False) -> Line:
@@ -81,30 +85,38 @@ def run(line: Line) -> Outcome:
     Raises ConfigError for what only the objects themselves can refuse; the folder is removed then, or, where its
     run was to go on, left as it was.
     """
-    first = run_folder.is_first_process()
-    folder = run_folder.make(line.cfg, ROOT, lambda folder: resume.may_go_on(folder, line.cfg))
+    stages = {"plan": _plan, "stability": _stability, **dict.fromkeys(FROM_RUN, _evaluate)}
+    stage = _cross_validate if folds.asked(line.cfg) else stages.get(line.cfg.task, _train)
+    folder = run_folder.make(line.cfg, ROOT, lambda folder: folds.may_go_on(folder, line.cfg))
     try:
-        with run_folder.held(folder) if first else nullcontext():
-            return _run_in(line, folder, first)
+        outcome = _in_folder(line, folder, stage)
+        _leave_together()
+        return outcome
     finally:
         run_folder.forget()
 
 
-def _run_in(line: Line, folder: Path, first: bool) -> Outcome:
+def _in_folder(line: Line, folder: Path, stage: Stage) -> Outcome:
+    """A stage in a folder that nobody else writes into, with a record that says how it ended."""
+    first = run_folder.is_first_process()
+    with run_folder.held(folder) if first else nullcontext():
+        return _recorded(line, folder, first, stage)
+
+
+def _recorded(line: Line, folder: Path, first: bool, stage: Stage) -> Outcome:
     before = {path: path.read_bytes() for name in OF_A_RUN if (path := folder / name).is_file()}
     record = _start(line, folder if first else None, goes_on=bool(before))
-    stages = {"plan": _plan, "stability": _stability, **dict.fromkeys(FROM_RUN, _evaluate)}
-    stage = stages.get(line.cfg.task, _train)
+    # A plan that needs no data needs no Lightning either, which the log would import; each fold has its own log.
+    unlogged = line.cfg.task == "plan" or folds.asked(line.cfg)
     try:
-        # A plan that needs no data needs no Lightning either, which the log would import.
-        with nullcontext() if line.cfg.task == "plan" else log_file(folder / "train.log" if first else None):
-            outcome = stage(line, folder, record)
-            _leave_together()
-            return outcome
+        with nullcontext() if unlogged else log_file(folder / "train.log" if first else None):
+            return stage(line, folder, record)
     except ConfigError:
         if first and before:
             for path, content in before.items():
                 path.write_bytes(content)
+        elif first and any(folder.glob("fold-*/run.json")):
+            record.update(status="failed")  # what has been trained stays
         elif first:
             shutil.rmtree(folder, ignore_errors=True)
         raise
@@ -114,7 +126,18 @@ def _run_in(line: Line, folder: Path, first: bool) -> Outcome:
         raise
 
 
-def _train(line: Line, folder: Path, record: "Record") -> Outcome:
+def _cross_validate(line: Line, folder: Path, record: "Record") -> Outcome:
+    """Every fold of the line as a run of its own below `folder`, and their means in the record."""
+
+    def train(fold: Line, place: Path) -> tuple[dict[str, Any], int]:
+        outcome = _in_folder(fold, place, partial(_train, reports=False))
+        return outcome.record, outcome.exit_code
+
+    return Outcome(folder, record.data, folds.run(line, folder, record, train))
+
+
+def _train(line: Line, folder: Path, record: "Record", *, reports: bool = True) -> Outcome:
+    """Find the LR if asked to, fit, test. `reports`: a sweep that this is a trial of hears of each validation."""
     from stride.report import report
 
     cfg = line.cfg
@@ -130,7 +153,7 @@ def _train(line: Line, folder: Path, record: "Record") -> Outcome:
         record.update(status="finished")
         return Outcome(folder, record.data)
     with _timed(record, "setup"):
-        watch = trial_link.report if trial_link.attached() else None
+        watch = trial_link.report if reports and trial_link.attached() else None
         parts = build.run(start.cfg, folder, lr, start, watch)
         if cfg.get("init_from") is not None and start.checkpoint is None:
             loaded = load_weights(parts.module, cfg.init_from)
@@ -353,6 +376,7 @@ def _start(line: Line, folder: Path | None, goes_on: bool) -> "Record":
         score=score,
         multirun=bool(line.swept),
         goes_on=goes_on,
+        cross_validated=folds.asked(cfg),
     )
 
 

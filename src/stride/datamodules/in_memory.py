@@ -2,9 +2,12 @@
 
 from typing import Any
 
+import numpy as np
 import pytorch_lightning as pl
+import torch
 
 from stride.datamodules.batches import Batch, EvalBatches, TrainBatches, Transform
+from stride.datamodules.fold import Fold
 
 
 class InMemory(pl.LightningDataModule):
@@ -15,10 +18,17 @@ class InMemory(pl.LightningDataModule):
     checkpoint, and Lightning loads it before it asks for a loader: a resumed epoch serves just the batches
     that were left.
 
+    In a cross-validation (`fold`) the training and validation samples that `load` returns are split anew. What
+    depends on which samples train (a mean, a vocabulary) therefore belongs into `preprocess`, which comes after.
+
     Raises ValueError if a size is below 1 or the seed below 0.
     """
 
     transform: Transform | None = None  # of training inputs, where a subclass has one
+    fold: Fold | None = None  # set from outside, before `setup`
+    groups: np.ndarray | None = None  # `load` may set it: what each sample of train, then of val, belongs to
+    in_order = False  # whether samples are a sequence (a text, a time series): folds are then contiguous blocks
+    split_seed = 0  # of the shuffle before folds are cut
 
     def __init__(self, *, batch_size: int, seed: int, eval_batch_size: int = 1024, drop_last: bool = False) -> None:
         _at_least(1, "batch_size", batch_size)
@@ -36,9 +46,16 @@ class InMemory(pl.LightningDataModule):
         """Train, validation and test, each a tuple of tensors such as (x, y). Every rank calls it once."""
         raise NotImplementedError(f"{type(self).__name__} must define load()")
 
+    def preprocess(self, train: Batch, val: Batch, test: Batch) -> tuple[Batch, Batch, Batch]:
+        """The parts as they are served, with what was learned from `train` alone; as they are, unless overridden."""
+        return train, val, test
+
     def setup(self, stage: str | None = None) -> None:
         if not self.train:
-            self.train, self.val, self.test = self.load()
+            train, val, test = self.load()
+            if self.fold is not None:
+                train, val = self._folded(self.fold, train, val)
+            self.train, self.val, self.test = self.preprocess(train, val, test)
         if stage == "fit":  # comes before a checkpoint's state is loaded
             self._start_over()
 
@@ -79,6 +96,16 @@ class InMemory(pl.LightningDataModule):
 
     def load_state_dict(self, state_dict: dict[str, int]) -> None:
         self.position = state_dict
+
+    def _folded(self, fold: Fold, train: Batch, val: Batch) -> tuple[Batch, Batch]:
+        pool = tuple(torch.cat(pair) for pair in zip(train, val, strict=True))
+        *inputs, target = pool
+        classes = bool(inputs) and target.ndim == 1 and not target.is_floating_point()
+        labels = target.numpy() if classes and not self.in_order else None
+        settings = {"groups": self.groups, "in_order": self.in_order, "seed": self.split_seed}
+        parts = [torch.from_numpy(part) for part in fold(len(target), labels=labels, **settings)]
+        first, second = (tuple(tensor[part] for tensor in pool) for part in parts)
+        return first, second
 
     def _start_over(self) -> None:
         self.position = {"epoch": 0, "batch": 0}

@@ -1,5 +1,7 @@
 """Small tables that come inside scikit-learn: real data, no download."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 
@@ -51,18 +53,25 @@ class Table(InMemory):
             test_fraction=self.test_fraction,
             seed=self.split_seed,
         )
-        x, self.feature_mean, self.feature_std = _standardised(x, train)
-        if regression:
-            y, self.target_mean, self.target_std = _standardised(y[:, None], train)
-        x, y = torch.from_numpy(x), torch.from_numpy(y)
+        x, y = torch.from_numpy(x), torch.from_numpy(y[:, None] if regression else y)
         return (x[train], y[train]), (x[val], y[val]), (x[test], y[test])
+
+    def preprocess(self, train: Batch, val: Batch, test: Batch) -> tuple[Batch, Batch, Batch]:
+        x, y = zip(train, val, test, strict=True)
+        x, self.feature_mean, self.feature_std = _standardised(x)
+        if self.dataset in REGRESSION:
+            y, self.target_mean, self.target_std = _standardised(y)
+        train, val, test = zip(x, y, strict=True)
+        return train, val, test
 
     @property
     def spec(self) -> dict[str, int]:
         """What a model has to fit: features, and classes or targets. Known after `setup`."""
         x, y = self.train
-        outputs = {"targets": y.shape[1]} if self.dataset in REGRESSION else {"classes": int(y.max()) + 1}
-        return {"features": x.shape[1], **outputs}
+        if self.dataset in REGRESSION:
+            return {"features": x.shape[1], "targets": y.shape[1]}
+        largest = max(int(part[1].max()) for part in (self.train, self.val, self.test))
+        return {"features": x.shape[1], "classes": largest + 1}
 
 
 def _read(dataset: str) -> tuple[np.ndarray, np.ndarray]:
@@ -74,11 +83,11 @@ def _read(dataset: str) -> tuple[np.ndarray, np.ndarray]:
     return table.data, table.target
 
 
-def _standardised(values: np.ndarray, train: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Columns as float32, with mean 0 and std 1 over the rows `train`; and that mean and std.
+def _standardised(parts: Sequence[torch.Tensor]) -> tuple[list[torch.Tensor], np.ndarray, np.ndarray]:
+    """Columns as float32, with mean 0 and std 1 over the first of the parts; and that mean and std.
 
-    A column that is constant over the train part is only centred.
+    A column that is constant over the first part is only centred.
     """
-    mean, std = values[train].mean(axis=0), values[train].std(axis=0)
+    mean, std = parts[0].numpy().mean(axis=0), parts[0].numpy().std(axis=0)
     std[std == 0] = 1
-    return ((values - mean) / std).astype(np.float32), mean, std
+    return [torch.from_numpy(((part.numpy() - mean) / std).astype(np.float32)) for part in parts], mean, std

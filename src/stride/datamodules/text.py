@@ -21,10 +21,13 @@ class Text(InMemory):
     The parts are contiguous: train, then validation, then test. Windows drawn at random would put the middle
     of a function into training and its end into the test, and so reward memory. An epoch is every window of
     the train part once. Windows do not overlap; what is left at the end of a part, less than a window, is not
-    used.
+    used. Folds, too, are contiguous blocks of windows, and no byte is predicted both in training and in
+    validation.
 
     Raises ValueError if the path is not there, nothing matches, or a part is too short for a window.
     """
+
+    in_order = True
 
     def __init__(
         self,

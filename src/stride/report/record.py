@@ -66,11 +66,12 @@ def start(
     score: dict[str, str],
     multirun: bool = False,
     goes_on: bool = False,
+    cross_validated: bool = False,
 ) -> Record:
     """A record with status `running`, written at once where there is a folder.
 
     `words` are what was typed, `multirun` says whether -m was. The record of a run that goes on
-    keeps what it had found, reached and cost before.
+    keeps what it had found, reached and cost before. Only a `cross_validated` one has the field `folds`.
     """
     typed = [f"{word.partition('=')[0]}=***" if SECRET.search(word.partition("=")[0]) else word for word in words]
     data = {
@@ -101,6 +102,8 @@ def start(
         "versions": versions(),
         "git": git(),
     }
+    if cross_validated:
+        data["folds"] = {"each": [], "standard_error": {}}
     if goes_on and folder is not None:
         before = read(folder)
         data |= {key: before[key] for key in KEPT}
