@@ -10,7 +10,8 @@ import pytest
 from rich.console import Console
 
 from stride.report.__main__ import main
-from stride.report.table import Row, best, columns, comma_separated, differing, markdown, ranked, read_row, show
+from stride.report.columns import columns, comma_separated, markdown, show
+from stride.report.table import Row, best, differing, ranked, read_row
 
 
 def make_run(folder, *, status="finished", score=0.5, words=("optimizer.lr=0.1",), name="val/loss", mode="min"):
@@ -41,6 +42,8 @@ def test_a_row_is_what_run_json_says(tmp_path):
         steps=420,
         seconds=4.0,
         words={"optimizer": "sgd", "optimizer.lr": "0.1", "name": "a"},
+        folder=str(tmp_path / "a"),
+        peak=0.1,
     )
 
 
@@ -137,7 +140,7 @@ def test_runs_of_several_folders_keep_their_whole_names(tmp_path, capsys):
     make_run(tmp_path / "y" / "0", score=0.2)
     assert main([str(tmp_path / "x"), str(tmp_path / "y" / "0")]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert [line.split()[0] for line in lines[1:]] == [str(tmp_path / "x" / "0"), str(tmp_path / "y" / "0")]
+    assert [line.split()[0] for line in lines[1:3]] == [str(tmp_path / "x" / "0"), str(tmp_path / "y" / "0")]
 
 
 @pytest.mark.parametrize(("below", "said"), [("nope", "there is no such folder"), ("empty", "holds no run")])

@@ -1,34 +1,41 @@
-"""Run folders as rows of one table: read from run.json, ranked, and shown on a screen, in Markdown or as CSV.
+"""Run folders as the rows of one table: read from what a run leaves, and ranked.
 
 Imports no torch: a table of 500 runs is there before torch would be loaded.
 """
 
-import csv
+import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
-from io import StringIO
+from dataclasses import dataclass, field, fields, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
-
-from stride.report import record
+from stride.report import chosen, course, record
+from stride.report.course import Course
 
 # Where a status stands in the ranking: what ran to its end, what may still, what diverged, what is no result.
-STANDING = {"finished": 0, "stopped_early": 0, "pruned": 1, "interrupted": 1, "running": 1, "diverged": 2}
+STANDING = {
+    "finished": 0,
+    "stopped_early": 0,
+    "pruned": 1,
+    "interrupted": 1,
+    "running": 1,
+    "waiting": 1,
+    "diverged": 2,
+}
 NO_RESULT = 3
+OPEN = ("running", "waiting", "interrupted")  # statuses of what goes on, or may
 NOT_COMPARED = ("name", "output_root")  # words that say where a run lives, not what it is
-MOST_KEYS = 5  # more columns than these would squeeze every one of them
 
 
 @dataclass(frozen=True)
 class Row:
     """One run: what it was told, how it ended, what it reached and cost; None where its record does not say.
 
-    `score` is that of the best checkpoint, `seconds` is the sum of its stages, `words` are the overrides that were
-    typed, by key.
+    `score` is that of the best checkpoint and `last` that of the last step, `error` is the standard error of a
+    cross-validation's score, `seconds` is the sum of the stages, `words` are the overrides that were typed, by key.
+    `peak` is the largest LR that a step applied. `model`, `optimizer` and `scheduler` are names of classes and laws,
+    `converged` and `spikes` as `Course` has them.
     """
 
     name: str
@@ -43,6 +50,31 @@ class Row:
     seconds: float | None = None
     words: dict[str, str] = field(default_factory=dict)
     reason: str = ""
+    folder: str | None = None
+    model: str | None = None
+    optimizer: str | None = None
+    scheduler: str | None = None
+    peak: float | None = None
+    epochs: int | None = None
+    last: float | None = None
+    converged: int | None = None
+    spikes: int | None = None
+    error: float | None = None
+    course: Course | None = field(default=None, repr=False)
+
+    @property
+    def lr(self) -> float | None:
+        """The LR that it used, or is to use."""
+        return self.asked if self.used is None else self.used
+
+    @property
+    def ended(self) -> bool:
+        """Whether it ran to its end."""
+        return STANDING.get(self.status) == 0
+
+    def as_dict(self) -> dict[str, Any]:
+        """Everything but the curves, which lie in the run's metrics.csv."""
+        return {one.name: getattr(self, one.name) for one in fields(self) if one.name != "course"}
 
 
 def run_folders(path: Path) -> Iterator[Path]:
@@ -58,25 +90,60 @@ def run_folders(path: Path) -> Iterator[Path]:
 
 def read_row(folder: Path, name: str) -> Row:
     """The row of one run folder. A run.json that cannot be read makes a row that says so."""
+    # A sweep asks for all its rows whenever a trial ends: those whose files did not change are not read again.
+    return replace(_read_row(folder, _stamp(folder / "run.json"), _stamp(folder / "metrics.csv")), name=name)
+
+
+def _stamp(path: Path) -> tuple[int, int] | None:
+    try:
+        about = path.stat()
+    except OSError:
+        return None
+    return about.st_mtime_ns, about.st_size
+
+
+@lru_cache(maxsize=10_000)
+def _read_row(folder: Path, *stamps: tuple[int, int] | None) -> Row:
+    """The row of a folder, read once for each state of its files, which the `stamps` tell apart."""
     try:
         data = record.read(folder)
         lr, score = data["lr"], data["score"]
-        times = [value for value in data["seconds"].values() if value is not None]
-        return Row(
-            name=name,
-            status=data["status"],
-            score=score["value"],
-            score_name=score["name"],
+        times = [seconds for value in data["seconds"].values() if (seconds := _number(value)) is not None]
+        scored = None if score["name"] is None else str(score["name"])
+        went = course.read(folder / "metrics.csv", scored or "", score["mode"])
+        made_of = chosen.names(folder)
+        row = Row(
+            name=folder.name,
+            status=str(data["status"]),
+            score=_number(score["value"]),
+            score_name=scored,
             mode=score["mode"],
-            asked=lr["asked"],
-            found=lr["found"],
-            used=lr["used"],
-            steps=data["steps"],
+            asked=_number(lr["asked"]),
+            found=_number(lr["found"]),
+            used=_number(lr["used"]),
+            steps=_number(data["steps"]),
             seconds=round(sum(times), 3) if times else None,
             words=by_key(data["overrides"]),
+            folder=str(folder),
+            model=made_of.get("model"),
+            optimizer=made_of.get("optimizer"),
+            scheduler=made_of.get("scheduler"),
+            peak=_number(lr.get("peak")),
+            epochs=_number(data.get("epochs")),
+            last=_number(data.get("last", {}).get(scored)),
+            error=_number(data.get("folds", {}).get("standard_error", {}).get(scored)),
+            spikes=went.spikes if went else None,
+            course=went,
         )
     except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
-        return Row(name, "unreadable", reason=f"{folder / 'run.json'}: {error or type(error).__name__}")
+        reason = f"{folder / 'run.json'}: {error or type(error).__name__}"
+        return Row(folder.name, "unreadable", reason=reason, folder=str(folder))
+    return replace(row, converged=went.converged) if went and row.ended else row
+
+
+def _number(value: Any) -> Any:
+    """`value`, or None where it is not finite. Raises TypeError for what is no number."""
+    return value if value is None or math.isfinite(value) else None
 
 
 def by_key(words: Sequence[str]) -> dict[str, str]:
@@ -97,7 +164,7 @@ def ranked(rows: Sequence[Row]) -> list[Row]:
 
 def best(rows: Sequence[Row]) -> Row | None:
     """The best of the rows that ran to their end with a score."""
-    ended = [row for row in rows if STANDING.get(row.status) == 0 and row.score is not None]
+    ended = [row for row in rows if row.ended and row.score is not None]
     return ranked(ended)[0] if ended else None
 
 
@@ -105,84 +172,3 @@ def differing(rows: Sequence[Row]) -> list[str]:
     """The keys of the words in which the rows differ, in the order they were typed."""
     keys = dict.fromkeys(key for row in rows for key in row.words if key not in NOT_COMPARED)
     return [key for key in keys if len({row.words.get(key) for row in rows}) > 1]
-
-
-def columns(rows: Sequence[Row], keys: Sequence[str], first: str = "run") -> dict[str, list[Any]]:
-    """Title -> one value a row; `first` is the title of the rows' names, `keys` are the words to show."""
-    names = {row.score_name for row in rows if row.score_name}
-    return {
-        first: [row.name for row in rows],
-        "status": [row.status for row in rows],
-        **({"score name": [row.score_name for row in rows]} if len(names) > 1 else {}),
-        names.pop() if len(names) == 1 else "score": [row.score for row in rows],
-        "LR asked": [row.asked for row in rows],
-        "LR found": [row.found for row in rows],
-        "LR used": [row.used for row in rows],
-        **{key: [row.words.get(key) for row in rows] for key in keys},
-        "steps": [row.steps for row in rows],
-        "seconds": [row.seconds for row in rows],
-        "reason": [row.reason for row in rows],
-    }
-
-
-def show(console: Console, rows: Sequence[Row], keys: Sequence[str], first: str = "run") -> None:
-    """Print the table and why rows are no result. Where nobody looks (a pipe, a file) each row is one line."""
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    shown = _for_a_person(rows, keys, first)
-    for title, values in shown.items():
-        numbers = any(isinstance(value, int | float) for value in values)
-        right = "right" if numbers else "left"
-        table.add_column(title, justify=right, no_wrap=numbers or title == "status", overflow="fold")
-    for line in zip(*shown.values(), strict=True):
-        table.add_row(*(Text(_text(value)) for value in line))
-    if not console.is_terminal:
-        unbounded = console.options.update(max_width=10_000)
-        console.width = max(console.width, console.measure(table, options=unbounded).maximum)
-    console.print(table)
-    for reason in reasons(rows):
-        console.print(reason, markup=False, highlight=False, soft_wrap=True)
-
-
-def markdown(rows: Sequence[Row], keys: Sequence[str], first: str = "run") -> str:
-    """The same table in Markdown."""
-    shown = _for_a_person(rows, keys, first)
-    lines = [[_text(value) for value in line] for line in zip(*shown.values(), strict=True)]
-    return "\n".join(
-        "| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |"
-        for line in (list(shown), ["---"] * len(shown), *lines)
-    )
-
-
-def comma_separated(rows: Sequence[Row], keys: Sequence[str], first: str = "run") -> str:
-    """Every column at full precision; empty where a value is not known."""
-    text = StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    titled = columns(rows, keys, first)
-    writer.writerow(titled)
-    writer.writerows(zip(*titled.values(), strict=True))
-    return text.getvalue()
-
-
-def reasons(rows: Sequence[Row]) -> list[str]:
-    """Why rows are no result, a line each."""
-    return [f"{row.name}: {row.status}: {row.reason}" for row in rows if row.reason]
-
-
-def _for_a_person(rows: Sequence[Row], keys: Sequence[str], first: str) -> dict[str, list[Any]]:
-    """The columns that hold something, each thing once, and no more of them than can be read."""
-    keys = [key for key in keys if key != "optimizer.lr"]  # `LR asked` is it
-    if len(keys) > MOST_KEYS:
-        joined = [" ".join(f"{key}={row.words[key]}" for key in keys if key in row.words) for row in rows]
-        rows = [replace(row, words={"words": words}) for row, words in zip(rows, joined, strict=True)]
-        keys = ["words"]
-    titled = columns(rows, keys, first)
-    del titled["reason"]
-    return {title: values for title, values in titled.items() if any(value is not None for value in values)}
-
-
-def _text(value: Any) -> str:
-    if value is None:
-        return "-"
-    if isinstance(value, float):
-        return f"{value:.1f}" if abs(value) >= 1000 else f"{value:.4g}"
-    return str(value)
