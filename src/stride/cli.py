@@ -97,7 +97,9 @@ def _hydra(words: list[str]) -> int:
 def sweep_line(words: list[str]) -> Line:
     """A checked line with several values, the search space of conf/sweep written out in it; what was typed wins."""
     line = checked(words, multirun=True)
-    space = line.cfg.sweep.get("space") or {}
+    space = dict(line.cfg.sweep.get("space") or {})
+    if line.cfg.sweep.get("lr_range") is not None:
+        space.pop("optimizer.lr", None)  # the finder's range takes its place
     more = [f"{key}={text}" for key, text in space.items() if key not in line.typed]
     return checked([*words, *more], multirun=True) if more else line
 

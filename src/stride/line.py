@@ -179,6 +179,8 @@ def _parse(word: str, faults: list[Fault]) -> "Override | None":
         problem = Fault(bare.strip(), "has a space beside `=`", "", f"{key.strip()}={value.strip()}")
     elif equals and not bare:
         problem = Fault(word, "has no key", "words are key=value")
+    elif value.endswith(","):
+        problem = Fault(bare, f"ends with a comma: {value!r}", "no value follows it", f"{key}={value.rstrip(',')}")
     elif "/" in bare and not bare.startswith("hydra"):
         problem = Fault(bare, "`/` does not set a value", "use `.`", f"{bare.replace('/', '.')}={value}")
     if problem is not None:

@@ -38,6 +38,10 @@ def test_a_sweep_trains_each_combination_in_a_folder_of_its_own_and_leaves_nothi
 REFUSED = {
     "": "error: -m: nothing to sweep",
     "sweep=bayes optimizer.lr=interval(1e-4,1e-1)": "try: 'optimizer.lr=tag(log,interval(0.0001,0.1))'",
+    "optimizer.lr=0.1,": "error: optimizer.lr: ends with a comma: '0.1,'; no value follows it; try: optimizer.lr=0.1",
+    "optimizer.lr=1e-3,1e-2,1e-3": "0.001 is given twice; once is enough; try: optimizer.lr=0.001,0.01",
+    "sweep=bayes sweep.sampler=tp": "try: sweep.sampler=tpe",
+    "sweep=bayes sweep.pruner=medan": "try: sweep.pruner=median",
     "sweep=bayes sweep.trials=0": "error: sweep.trials: must be an integer >= 1",
     "sweep=bayse": "did you mean `bayes`?",
     "optimizer.lrr=1,2": "did you mean `optimizer.lr`?",

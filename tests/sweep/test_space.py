@@ -76,4 +76,4 @@ def test_an_interval_that_cannot_be_sampled_is_refused_by_name(word, said):
     ],
 )
 def test_the_edge_of_what_was_tried_is_measured_on_its_own_scale(values, text, side):
-    assert values.edge(text) == side
+    assert values.edge(text, {}) == side

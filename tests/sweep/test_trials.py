@@ -44,7 +44,7 @@ def start(tmp_path, request):
     def one(text, **how):
         (tmp_path / "script.py").write_text(text)
         how = {"slot": 0, "threads": None, "gpus": None, "answers": False, **how}
-        return processes.start(["seed=1"], 0, {}, 1, tmp_path, **how)
+        return processes.start(["seed=1"], trials.Told(0, {}, None), tmp_path, **how)
 
     yield one
     processes.close()

@@ -4,15 +4,15 @@ import hashlib
 import json
 import shlex
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stride.errors import ConfigError, Fault, nearest
-from stride.sweep import points
+from stride.sweep import devices, points
 from stride.sweep import space as search
 from stride.sweep.points import Point
-from stride.sweep.space import Choice, Interval, Space
+from stride.sweep.space import AroundFound, Choice, Interval, Space
 from stride.sweep.storage import without_password
 
 if TYPE_CHECKING:
@@ -64,12 +64,14 @@ class Plan:
     max_failures: int | None
     keep_checkpoints: int | None
     confirm: int
+    lr_range: str | None
     seed: int
     score: str
     mode: str
     typed: tuple[str, ...]
     root: Path
     name: str | None
+    kind: str = "trial"  # what one of its runs is called
 
     @property
     def command(self) -> str:
@@ -82,6 +84,11 @@ class Plan:
         what = self.settings() | {"trials": self.trials}
         digest = hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()
         return self.root / (self.name or f"sweep-{digest[:8]}")
+
+    @property
+    def study(self) -> str:
+        """The study's name in its storage."""
+        return self.folder.relative_to(self.root).as_posix()
 
     @property
     def another_name(self) -> str:
@@ -101,6 +108,27 @@ class Plan:
             "pruner": [self.pruner, *([self.grace] if self.pruner != "none" else [])],
             "score": [self.score, self.mode],
         }
+
+    def to_find(self) -> "Plan":
+        """The plan of the findings that the range of the learning rate is to lie around."""
+        around = self.space["optimizer.lr"]
+        assert isinstance(around, AroundFound)
+        space: Space = {key: self.space[key] for key in around.keys}
+        listed = tuple(points.grid({key: values for key, values in space.items() if isinstance(values, Choice)}))
+        fixed = {"lr_finder": "on", **self.fixed, "task": "tune"}
+        return self._stage("find", "finding", fixed=fixed, space=space, listed=listed)
+
+    def to_confirm(self, configurations: Sequence[dict[str, str]]) -> "Plan":
+        """The plan of the runs of these words again, on `confirm` seeds that none of them was chosen on."""
+        seeds = [str(self.seed + further) for further in range(1, self.confirm + 1)]
+        listed = tuple({**words, "seed": seed} for words in configurations for seed in seeds)
+        space: Space = {key: Choice(tuple(dict.fromkeys(str(point[key]) for point in listed))) for key in listed[0]}
+        return self._stage("confirm", "confirmation", fixed=self.fixed, space=space, listed=listed)
+
+    def _stage(self, name: str, kind: str, **changes: Any) -> "Plan":
+        """A plan for other runs in a folder of this sweep's."""
+        whole = {"sampler": "grid", "pruner": "none", "confirm": 0, "lr_range": None, "trials": len(changes["listed"])}
+        return replace(self, name=f"{self.folder.name}/{name}", kind=kind, **whole, **changes)
 
     def words(self, values: dict[str, str]) -> list[str]:
         """The words of a single run at one point of the space."""
@@ -130,10 +158,13 @@ def read(words: Sequence[str], cfg: "DictConfig") -> Plan:
 
     given, space, faults = search.read(words, lambda key: OmegaConf.select(cfg, key))
     asked: Any = OmegaConf.to_container(cfg.sweep)
-    faults += _nothing_to_rank(given, space)
-    if "optimizer.lr" in space and ("lr_finder" in space or cfg.get("lr_finder")):
+    if asked["lr_range"] is not None:
+        faults += _no_range_of_its_own(asked["lr_range"], asked["sampler"], space, cfg)
+        space["optimizer.lr"] = AroundFound(tuple(key for key in ("model", "optimizer") if key in space))
+    elif "optimizer.lr" in space and ("lr_finder" in space or cfg.get("lr_finder")):
         law = "each trial would find its own and use that"
         faults.append(Fault("lr_finder", "on, while optimizer.lr is swept", law, "lr_finder=none"))
+    faults += _nothing_to_rank(given, space)
     listed = None
     if asked["sampler"] == "grid":
         faults += _not_a_grid(space, asked["trials"])
@@ -141,6 +172,9 @@ def read(words: Sequence[str], cfg: "DictConfig") -> Plan:
         listed = tuple(points.grid(values))
         asked["trials"] = len(listed)
     faults += _settings(asked, space)
+    if asked["start"] == "fork" and devices.several(cfg.trainer.devices, cfg.trainer.num_nodes):
+        law = f"with trainer.devices={cfg.trainer.devices} Lightning starts processes of its own, from a fresh one"
+        faults.append(Fault("sweep.start", "no fork", law, "sweep.start=auto"))
     if faults:
         raise ConfigError(*faults)
     del asked["space"]
@@ -171,6 +205,20 @@ def _nothing_to_rank(given: dict[str, str], space: Space) -> Iterator[Fault]:
     if given.get("task") in OF_ONE_RUN:
         task = given["task"]
         yield Fault("task", f"task={task} belongs to one run", "a sweep trains new ones", f"without -m: task={task}")
+
+
+def _no_range_of_its_own(lr_range: str, sampler: str, space: Space, cfg: "DictConfig") -> Iterator[Fault]:
+    if lr_range != "finder":
+        yield Fault("sweep.lr_range", f"no range {lr_range!r}", "finder or null", "sweep.lr_range=finder")
+    if "optimizer.lr" in space:
+        law = "sweep.lr_range=finder sets it"
+        yield Fault("optimizer.lr", f"swept over {space['optimizer.lr']}", law, "sweep.lr_range=null")
+    if "lr_finder" in space or cfg.get("lr_finder"):
+        law = "the sweep searches around one finding"
+        yield Fault("lr_finder", "on, with sweep.lr_range=finder", law, "lr_finder=none")
+    if sampler == "grid":
+        law = "a grid has values of its own"
+        yield Fault("sweep.lr_range", "is no range for a grid", law, "sweep=bayes sweep.lr_range=finder")
 
 
 def _not_a_grid(space: Space, trials: int | None) -> Iterator[Fault]:

@@ -8,7 +8,7 @@ import math
 import random
 from collections.abc import Iterator, Mapping
 
-from stride.sweep.space import Choice, Space
+from stride.sweep.space import AroundFound, Choice, Space
 
 Point = dict[str, str | int | float]
 
@@ -31,7 +31,10 @@ def evenly_spread(space: Space, seed: int, number: int) -> Point:
     Any stretch from the first one on covers every key's scale evenly: 8 points of a learning rate lie one in each
     eighth of its decades, where 8 independent ones leave a third of the eighths empty.
     """
-    return {key: values.at(u) for (key, values), u in zip(space.items(), _sobol(len(space), seed, number), strict=True)}
+    places = _sobol(len(space), seed, number)
+    point = {key: values.at(u) for (key, values), u in zip(space.items(), places, strict=True)}
+    # The first run goes where the finder says.
+    return point | {key: 0.5 for key, values in space.items() if isinstance(values, AroundFound) and number == 0}
 
 
 def _sobol(dimensions: int, seed: int, number: int) -> Iterator[float]:

@@ -1,7 +1,7 @@
 """What a sweep goes through: the words after -m as fixed words and, for each swept key, values or an interval."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from optuna.trial import Trial
 
 EDGE = 0.05  # of a range, measured as the range is sampled: nearer to its end than this is at its edge
+AROUND = 8.0  # the finder's worst miss on the cells of benchmarks/lr_regret.py is a factor of 7
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,11 @@ class Choice:
         """The value at `u` in [0, 1) of the way through them."""
         return self.ordered[int(u * len(self.values))]
 
-    def edge(self, text: str) -> str | None:
+    def typed(self, value: Any, _: Mapping[str, Any]) -> str:
+        """A value of Optuna's as one types it, among those of the other keys."""
+        return str(value)
+
+    def edge(self, text: str, _: Mapping[str, str]) -> str | None:
         """`lower` or `upper` where `text` is the least or the largest of several numbers."""
         numbers = [found for value in self.values if (found := number(value)) is not None]
         if len(numbers) < len(self.values) or min(numbers) == max(numbers):
@@ -79,7 +84,11 @@ class Interval:
             return min(max(round(place) if self.log else math.floor(place), int(self.low)), int(self.high))
         return min(max(place, self.low), self.high)
 
-    def edge(self, text: str) -> str | None:
+    def typed(self, value: Any, _: Mapping[str, Any]) -> str:
+        """A value of Optuna's as one types it, among those of the other keys."""
+        return str(value)
+
+    def edge(self, text: str, _: Mapping[str, str]) -> str | None:
         """`lower` or `upper` where `text` lies within EDGE of that end."""
         scale: Callable[[float], float] = math.log if self.log else float
         low, high = scale(self.low), scale(self.high)
@@ -100,7 +109,49 @@ class Interval:
         return f"tag(log,{inner})" if self.log else inner
 
 
-Space = dict[str, Choice | Interval]
+@dataclass(frozen=True)
+class AroundFound:
+    """A learning rate from AROUND times below to AROUND times above what the finder found for the other keys.
+
+    What is searched is the place in that range, which means the same for every model and optimizer. `keys` are the
+    swept ones that a finding depends on, `rates` the findings by those keys' values; None: they are still to be made.
+    """
+
+    keys: tuple[str, ...] = ()
+    rates: Mapping[str, float] | None = None
+
+    def suggest(self, trial: "Trial", key: str) -> None:
+        """Have Optuna's trial take a place."""
+        trial.suggest_float(key, 0.0, 1.0)
+
+    def at(self, u: float) -> float:
+        return u
+
+    def typed(self, value: Any, values: Mapping[str, Any]) -> str:
+        """The learning rate at a place, for the values of the other keys."""
+        return f"{self._rate(values) * AROUND ** (2 * value - 1):.6g}"
+
+    def edge(self, text: str, values: Mapping[str, str]) -> str | None:
+        """`lower` or `upper` where the learning rate `text` lies within EDGE of that end."""
+        place = (math.log(float(text) / self._rate(values), AROUND) + 1) / 2
+        return "lower" if place < EDGE else "upper" if place > 1 - EDGE else None
+
+    def beyond(self, side: str) -> None:
+        """Nothing lies beyond: the range follows from the finder."""
+
+    def combination(self, values: Mapping[str, Any]) -> str:
+        """What one finding is for."""
+        return " ".join(str(values[key]) for key in self.keys)
+
+    def _rate(self, values: Mapping[str, Any]) -> float:
+        assert self.rates is not None
+        return self.rates[self.combination(values)]
+
+    def __str__(self) -> str:
+        return f"{AROUND:g} times around what the finder found"
+
+
+Space = dict[str, Choice | Interval | AroundFound]
 
 
 def read(words: Sequence[str], default: Callable[[str], Any]) -> tuple[dict[str, str], Space, list[Fault]]:
@@ -140,8 +191,10 @@ def _read_swept(key: str, override: "Override", default: Any, space: Space) -> l
         return _interval_faults(key, interval)
     if isinstance(sweep, Glob):
         return [Fault(key, "cannot be swept with glob", "name the values", f"{key}=a,b")]
-    space[key] = Choice(tuple(override.sweep_string_iterator()))
-    return []
+    values = tuple(override.sweep_string_iterator())
+    space[key] = Choice(tuple(dict.fromkeys(values)))
+    twice = next((value for value in values if values.count(value) > 1), None)
+    return [] if twice is None else [Fault(key, f"{twice} is given twice", "once is enough", f"{key}={space[key]}")]
 
 
 def _interval_faults(key: str, interval: Interval) -> list[Fault]:

@@ -1,6 +1,8 @@
 """Where a study is kept: a journal file in the sweep's folder, or any storage of Optuna's by its URL."""
 
 import re
+import time
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -12,6 +14,8 @@ if TYPE_CHECKING:
     from optuna.storages.journal import JournalFileOpenLock
 
 JOURNAL = "study.journal"
+PACKAGES = {"MySQLdb": "mysqlclient", "psycopg2": "psycopg2-binary"}  # whose name is not the module's
+TRIES = 5  # at a database: of several drivers that find it empty all but one fail to make Optuna's tables
 EXAMPLE = "sweep.storage=postgresql://user:password@host/database"
 
 
@@ -26,17 +30,13 @@ def open_storage(url: str | None, folder: Path) -> "BaseStorage":
         return _proxy(url) if url.startswith("grpc://") else _database(url)
     except ImportError as error:
         lacking = getattr(error.__cause__ or error, "name", None) or "a driver"
-        attempt = "uv sync --extra postgres" if "psycopg" in lacking else f"uv pip install {lacking}"
-        raise ConfigError(
-            Fault("sweep.storage", f"{without_password(url)} needs {lacking}", "which is not installed", attempt)
-        ) from error
+        package = f"uv pip install {PACKAGES.get(lacking, lacking)}"
+        what = f"{without_password(url)} needs {lacking}"
+        attempt = "uv sync --extra postgres" if lacking == "psycopg" else package
+        raise ConfigError(Fault("sweep.storage", what, "which is not installed", attempt)) from error
     except Exception as error:
-        told = getattr(error, "orig", None) or error
-        raise ConfigError(
-            Fault(
-                "sweep.storage", f"{without_password(url)} cannot be opened", without_password(one_line(told)), EXAMPLE
-            )
-        ) from error
+        what, told = f"{without_password(url)} cannot be opened", getattr(error, "orig", None) or error
+        raise ConfigError(Fault("sweep.storage", what, without_password(one_line(told)), EXAMPLE)) from error
 
 
 def without_password(text: str) -> str:
@@ -46,9 +46,15 @@ def without_password(text: str) -> str:
 
 def _database(url: str) -> "BaseStorage":
     from optuna.storages import RDBStorage
+    from sqlalchemy.exc import IntegrityError, OperationalError, ProgrammingError
 
     one_file = url.startswith("sqlite")
-    return RDBStorage(url, engine_kwargs={"connect_args": {"timeout": 60}} if one_file else {"pool_pre_ping": True})
+    options = {"connect_args": {"timeout": 60}} if one_file else {"pool_pre_ping": True}
+    for _ in range(TRIES - 1):
+        with suppress(IntegrityError, ProgrammingError, OperationalError):
+            return RDBStorage(url, engine_kwargs=options)
+        time.sleep(0.5)
+    return RDBStorage(url, engine_kwargs=options)
 
 
 def _proxy(url: str) -> "BaseStorage":
@@ -57,7 +63,7 @@ def _proxy(url: str) -> "BaseStorage":
 
     parts = urlsplit(url)
     storage = GrpcStorageProxy(host=parts.hostname or "localhost", port=parts.port or 13000)
-    storage.wait_server_ready(timeout=10)
+    storage.wait_server_ready(timeout=60)
     return storage
 
 

@@ -9,7 +9,7 @@ import math
 import time
 import warnings
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 from stride.errors import ConfigError, Fault
@@ -17,7 +17,7 @@ from stride.keys import differences
 from stride.sweep import points, worker
 from stride.sweep.plan import Plan
 from stride.sweep.storage import open_storage
-from stride.sweep.trials import Result
+from stride.sweep.trials import Result, Told
 
 if TYPE_CHECKING:
     from optuna import Study as OptunaStudy
@@ -26,21 +26,8 @@ if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
 BORN = 10.0  # seconds: what a driver needs at most to write its name into a trial that it has begun
+MOST_CHANGES = 4  # told of a sweep that is another one
 SETTLED = 1.0  # seconds: of several drivers that take the same trial at once, the last to write its name has it
-
-
-@dataclass(frozen=True)
-class Told:
-    """A trial as the study has it: its values by key; `result` is None until it has ended.
-
-    `worker` is the driver that runs it, empty if it was interrupted and waits for one; `attempt` counts its starts.
-    """
-
-    number: int
-    values: dict[str, str]
-    result: Result | None
-    worker: str = ""
-    attempt: int = 1
 
 
 class Study:
@@ -60,7 +47,8 @@ class Study:
         asked, before = plan.settings(), self.study.user_attrs["settings"]
         if before != asked:
             changed = [f"{key} {old} -> {new}" for key, (old, new) in differences(before, asked).items()]
-            law = f"it differs in {', '.join(changed)}"
+            more = f" and {len(changed) - MOST_CHANGES} more" if len(changed) > MOST_CHANGES else ""
+            law = f"it differs in {', '.join(changed[:MOST_CHANGES])}{more}"
             raise ConfigError(Fault("name", f"{plan.folder} holds another sweep", law, plan.another_name))
         self.listed: Any = self.study.user_attrs["listed"]  # in the order of the driver that began it
 
@@ -150,6 +138,15 @@ class Study:
         if self.is_mine(number):
             self._set(self._trial(number), worker="")
 
+    @property
+    def rates(self) -> dict[str, float] | None:
+        """What was found for each combination of models and optimizers, where sweep.lr_range asks for it."""
+        return self.study.user_attrs.get("rates")
+
+    @rates.setter
+    def rates(self, rates: dict[str, float]) -> None:
+        self.study.set_user_attr("rates", rates)
+
     def told(self) -> list[Told]:
         """Every trial that was ever begun, in order."""
         return [self.ended.get(trial.number) or self._read(trial) for trial in self._trials()]
@@ -175,8 +172,7 @@ class Study:
         told, result = trial.user_attrs, None
         if trial.state.is_finished():
             result = Result(**told["result"]) if "result" in told else Result("failed", reason="its end was not told")
-        values = {key: str(trial.params[key]) for key in self.plan.space if key in trial.params}
-        read = Told(trial.number, values, result, told.get("worker", ""), told.get("attempt", 1))
+        read = Told(trial.number, told.get("values", {}), result, told.get("worker", ""), told.get("attempt", 1))
         if result is not None:
             self.ended[trial.number] = read
         return read
@@ -186,7 +182,7 @@ class Study:
         from optuna.samplers import PartialFixedSampler, RandomSampler
         from optuna.trial import Trial
 
-        if not set(self.plan.space) <= set(trial.params):
+        if "values" not in trial.user_attrs:
             point = self._point(trial.number)
             if point is None:
                 self.study.sampler = _sampler(self.plan, trial.number)
@@ -195,6 +191,8 @@ class Study:
             sampled = Trial(self.study, trial._trial_id)
             for key, values in self.plan.space.items():
                 values.suggest(sampled, key)
+            typed = {key: values.typed(sampled.params[key], sampled.params) for key, values in self.plan.space.items()}
+            self._set(trial, values=typed)
         return self._read(self._trial(trial.number))
 
     def _point(self, number: int) -> points.Point | None:

@@ -31,7 +31,8 @@ TRAIN = ROOT / "train.py"
 PATIENCE = 20.0  # seconds between asking a trial to stop and killing it; it writes down where it was meanwhile
 POLL = 0.05  # seconds
 ENDED = ("finished", "stopped_early", "pruned", "diverged")
-STOPPED = (Exit.INTERRUPTED, Exit.TERMINATED, Exit.REQUEUE, -signal.SIGINT, -signal.SIGTERM, -signal.SIGKILL)
+LOST = 255  # the exit code of a trial whose server was killed, and with it what it would have told
+STOPPED = (Exit.INTERRUPTED, Exit.TERMINATED, Exit.REQUEUE, -signal.SIGINT, -signal.SIGTERM, -signal.SIGKILL, LOST)
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,20 @@ class Result:
     def failed(self) -> bool:
         """Whether it is no result. A run that diverged is one."""
         return self.status in ("failed", "interrupted")
+
+
+@dataclass(frozen=True)
+class Told:
+    """A trial as the study has it: its values by key; `result` is None until it has ended.
+
+    `worker` is the driver that runs it, empty if it was interrupted and waits for one; `attempt` counts its starts.
+    """
+
+    number: int
+    values: dict[str, str]
+    result: Result | None
+    worker: str = ""
+    attempt: int = 1
 
 
 @dataclass
@@ -82,10 +97,10 @@ class Trial:
         with contextlib.suppress(OSError):
             self.pipe.send_bytes(json.dumps({"prune": prune}).encode())
 
-    def result(self) -> Result | None:
-        """How it ended, or None while it runs."""
-        code = self.process.exitcode
-        return None if code is None else _result(code, self)
+    def result(self) -> Result:
+        """How it ended."""
+        assert self.process.exitcode is not None
+        return _result(self.process.exitcode, self)
 
     def close(self) -> None:
         """Let go of what the process has left; it has ended."""
@@ -113,15 +128,13 @@ class Processes:
         """Have the server import; returns at once."""
         if not self.fresh:
             with _without_main():
-                self.context.set_forkserver_preload(self.warm)
+                self.context.set_forkserver_preload(["stride.sweep.own_group", *self.warm])
                 forkserver.ensure_running()
 
     def start(
         self,
         words: Sequence[str],
-        number: int,
-        values: dict[str, str],
-        attempt: int,
+        told: Told,
         sweep: Path,
         *,
         slot: int,
@@ -129,12 +142,13 @@ class Processes:
         gpus: str | None,
         answers: bool,
     ) -> Trial:
-        """Start `words` as run NUMBER of the folder `sweep`, in place `slot` of those that run at once."""
+        """Start `words` as a run of the folder `sweep`, in place `slot` of those that run at once."""
+        number = told.number
         logs = sweep / "logs"
         logs.mkdir(parents=True, exist_ok=True)
         out, err = logs / f"{number}-stdout.log", logs / f"{number}-stderr.log"
         err.unlink(missing_ok=True)  # the reason of a failure is that of the last start
-        environment = {key: value for key, value in os.environ.items() if key not in OF_THE_DRIVER}
+        environment = {key: value for key, value in os.environ.items() if not OF_THE_DRIVER.fullmatch(key)}
         if threads is not None:
             environment["OMP_NUM_THREADS"] = str(threads)
         if gpus is not None:
@@ -147,7 +161,7 @@ class Processes:
         with _without_main():
             process.start()
         there.close()
-        return Trial(number, values, attempt, slot, process, here, sweep / str(number), err)
+        return Trial(number, told.values, told.attempt, slot, process, here, sweep / str(number), err)
 
     def close(self) -> None:
         """End the server: a later sweep of this process is to see the sources as they are then."""
@@ -155,8 +169,11 @@ class Processes:
             forkserver._forkserver._stop()  # pyrefly: ignore[missing-attribute]
 
 
-# What says where the driver itself runs, and would mislead a trial.
-OF_THE_DRIVER = (HANDED_DOWN,)
+# What says where the driver itself runs. A trial that saw it would take itself for one process of a larger run:
+# Lightning refuses one device in a job of four tasks, and requeues the whole job for one trial.
+OF_THE_DRIVER = re.compile(
+    rf"{HANDED_DOWN}|SLURM_.*|TORCHELASTIC_.*|(LOCAL_|GROUP_|ROLE_|NODE_)?RANK|(LOCAL_|ROLE_)?WORLD_SIZE|MASTER_(ADDR|PORT)"
+)
 
 
 @contextmanager
