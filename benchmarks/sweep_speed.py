@@ -12,12 +12,14 @@ after the other; they and the sweep are compared as whole commands.
 import argparse
 import json
 import os
+import platform
 import re
 import subprocess
 import sys
 import tempfile
 import time
-from datetime import datetime
+from datetime import date, datetime
+from importlib.metadata import version
 from pathlib import Path
 from statistics import median
 
@@ -91,14 +93,14 @@ def main() -> None:
         print(
             f"round {number + 1}: " + ", ".join(f"{key} {value:.2f}" for key, value in rounds[-1].items()), flush=True
         )
-    from claims import where
-
+    machine = f"{os.cpu_count()} shared CPU cores, {platform.machine()}, Python {platform.python_version()}"
+    first = [one["first step"] for one in rounds]
     lines = [
-        f"# python benchmarks/sweep_speed.py --rounds {given.rounds}; {where()}",
+        f"# python benchmarks/sweep_speed.py --rounds {given.rounds}   ({machine}, {date.today()})",
+        ", ".join(f"{name} {version(name)}" for name in ("torch", "pytorch-lightning", "hydra-core", "optuna")),
         ratio("span: sweep / Hydra's basic launcher", rounds, "sweep span", "basic span"),
         ratio("whole command: sweep / a fresh process a trial", rounds, "sweep whole", "fresh whole"),
-        "from a trial's fork to its first step, beyond loading its data, seconds: median "
-        f"{median(one['first step'] for one in rounds):.2f}, worst of a round {max(one['first step'] for one in rounds):.2f}",
+        f"from fork to first step, beyond loading the data: median {median(first):.2f} s, at most {max(first):.2f} s",
     ]
     print("\n".join(lines))
     if given.write:

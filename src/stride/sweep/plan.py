@@ -35,7 +35,7 @@ LEAST: dict[str, tuple[int, bool]] = {
     "jobs": (1, False),
     "lease": (1, False),
     "max_failures": (0, True),
-    "keep_checkpoints": (0, True),
+    "keep_checkpoints": (0, False),
     "confirm": (0, False),
 }
 
@@ -62,7 +62,7 @@ class Plan:
     storage: str | None
     lease: float
     max_failures: int | None
-    keep_checkpoints: int | None
+    keep_checkpoints: int
     confirm: int
     lr_range: str | None
     seed: int

@@ -59,8 +59,6 @@ class Ranking:
 
     def drop_checkpoints(self) -> None:
         """Remove those of all trials that have ended, but for the best few."""
-        if self.plan.keep_checkpoints is None:
-            return
         self.rows()
         for row in ranked(list(self.ended.values()))[self.plan.keep_checkpoints :]:
             for checkpoints in list((self.plan.folder / row.name).rglob("checkpoints")):
