@@ -8,6 +8,7 @@ from rich.console import Console
 
 from stride.report.card import card, rate_line, shown_path
 from stride.report.plots import draw_run, picture
+from stride.report.table import NOT_COMPARED, by_key
 from stride.report.verdict import verdict
 
 if TYPE_CHECKING:
@@ -103,13 +104,14 @@ def _log_hparams(trainer: "Trainer", cfg: "DictConfig", folder: Path, record: di
         "seed": cfg.seed,
     }
     choices = {key: str(cfg[key]._target_).rpartition(".")[2] for key in ("model", "optimizer", "scheduler")}
+    typed = {key: _value(text) for key, text in by_key(record["overrides"]).items() if _tells_more(key)}
     reached = {**record["scores"], **{f"last/{name}": value for name, value in record["last"].items()}}
     curve = picture(folder / "lr_finder" / "curve.png")
     for logger in trainer.loggers:
         if isinstance(logger, TensorBoardLogger):
             hparams = {
                 key: value
-                for key, value in {**numbers, **choices, **dict(_leaves(cfg.optimizer))}.items()
+                for key, value in {**typed, **numbers, **choices, **dict(_leaves(cfg.optimizer))}.items()
                 if value is not None
             }
             logger.log_hyperparams(hparams, {f"hp/{name}": value for name, value in reached.items()})
@@ -117,6 +119,18 @@ def _log_hparams(trainer: "Trainer", cfg: "DictConfig", folder: Path, record: di
             if curve is not None:
                 logger.experiment.add_image("lr_finder/curve", curve, dataformats="HWC")
             logger.experiment.flush()
+
+
+def _tells_more(key: str) -> bool:
+    """Whether a typed key, such as one that a sweep goes through, is not in the table by another name."""
+    return key not in (*NOT_COMPARED, "seed", "datamodule.batch_size") and not key.startswith("optimizer.")
+
+
+def _value(text: str) -> float | str:
+    try:
+        return float(text)
+    except ValueError:
+        return text
 
 
 def _leaves(node: "DictConfig") -> Iterator[tuple[str, Any]]:
