@@ -12,7 +12,8 @@ from stride.pipeline import checked
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-COMMANDS = sorted(set(re.findall(r"`python train\.py ?([^`\n]*)`", README)))
+OWN = (ROOT / "docs" / "own.md").read_text(encoding="utf-8")
+COMMANDS = sorted(set(re.findall(r"(?:`|^)python train\.py ?([^`\n]*)(?:`|$)", README, flags=re.MULTILINE)))
 # These need what the reader has: a run, more files, a GPU, Hydra's front end.
 ELSEWHERE = re.compile(r"^\.\.\.$|(run|init_from)=runs/NAME|rings|--help|-sc|trainer=ddp trainer.devices=4")
 
@@ -35,11 +36,11 @@ def test_the_refusals_of_the_readme_are_the_real_ones():
         assert line.startswith(shown.removesuffix("...").rstrip())
 
 
-def test_a_model_and_data_of_ones_own_train_from_the_files_of_the_readme(copy_of_project, command_in):
-    files = re.findall(r"^`((?:src|conf)/\S+)`\n\n```\w+\n(.*?)```", README, flags=re.DOTALL | re.MULTILINE)
+def test_a_model_and_data_of_ones_own_train_from_the_files_of_its_page(copy_of_project, command_in):
+    files = re.findall(r"^`((?:src|conf)/\S+)`\n\n```\w+\n(.*?)```", OWN, flags=re.DOTALL | re.MULTILINE)
     assert len(files) == 4
     project = copy_of_project(dict(files))
-    typed = re.search(r"```bash\npython (train\.py datamodule=rings.*)\n```", README)[1]
+    typed = re.search(r"```bash\npython (train\.py datamodule=rings.*)\n```", OWN)[1]
     done = command_in(project, *shlex.split(typed), "name=mine", "callbacks.progress=null")
     assert done.returncode == 0, done.stderr
     record = json.loads((project / "runs" / "mine" / "run.json").read_text())
