@@ -2,6 +2,7 @@
 
 import gc
 import os
+import shlex
 import sys
 import traceback
 from collections.abc import Iterator, Sequence
@@ -63,6 +64,10 @@ def _main(words: list[str]) -> int:
         return _hydra(words)
     with _without_collection():
         line = checked(words)
+    of_a_sweep = next((key for key in sorted(line.typed) if key.partition(".")[0] == "sweep"), None)
+    if of_a_sweep is not None:
+        attempt = shlex.join(["python", "train.py", "-m", *words])
+        raise ConfigError(Fault(of_a_sweep, "nothing is swept without -m", "", attempt))
     return run(line).exit_code
 
 

@@ -64,6 +64,15 @@ def test_a_sweep_that_cannot_run_is_one_line_before_torch_and_before_any_folder(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_words_of_a_sweep_without_m_are_refused_with_the_line_that_sweeps(tmp_path, capsys):
+    assert main(["sweep=bayes", "optimizer=adam", f"output_root={tmp_path}"]) == 2
+    assert capsys.readouterr().err == (
+        "error: sweep: nothing is swept without -m; "
+        f"try: python train.py -m sweep=bayes optimizer=adam output_root={tmp_path}\n"
+    )
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_typed_word_wins_over_the_space_of_the_yaml_and_the_rest_of_it_stays():
     assert sweep_line(["sweep=random"]).overrides == [
         "sweep=random",

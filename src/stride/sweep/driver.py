@@ -28,7 +28,7 @@ from stride.sweep.work import Work
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+STOPPING = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 CONFIRMED = 3  # configurations that sweep.confirm runs again
 WARM = "stride.warm"
 

@@ -13,6 +13,7 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 
 from stride import trial_link
+from stride.errors import Exit
 
 LAST_WORDS = 5.0  # seconds that a trial has to write down that it was stopped, once its sweep is gone
 
@@ -54,9 +55,10 @@ def run(
 def _end_with_the_driver() -> None:
     """A trial whose driver was killed stops: whoever goes on with the sweep starts it again, in the same folder."""
     driver = multiprocessing.parent_process()
-    if driver is None or not hasattr(os, "killpg"):
-        return
+    assert driver is not None
     wait([driver.sentinel])
+    if not hasattr(os, "killpg"):
+        os._exit(Exit.TERMINATED)
     with contextlib.suppress(ProcessLookupError):
         os.killpg(0, signal.SIGTERM)
         time.sleep(LAST_WORDS)

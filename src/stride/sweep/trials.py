@@ -32,7 +32,8 @@ PATIENCE = 20.0  # seconds between asking a trial to stop and killing it; it wri
 POLL = 0.05  # seconds
 ENDED = ("finished", "stopped_early", "pruned", "diverged")
 LOST = 255  # the exit code of a trial whose server was killed, and with it what it would have told
-STOPPED = (Exit.INTERRUPTED, Exit.TERMINATED, Exit.REQUEUE, -signal.SIGINT, -signal.SIGTERM, -signal.SIGKILL, LOST)
+KILL = getattr(signal, "SIGKILL", signal.SIGTERM)  # Windows has one way
+STOPPED = (Exit.INTERRUPTED, Exit.TERMINATED, Exit.REQUEUE, -signal.SIGINT, -signal.SIGTERM, -KILL, LOST)
 
 
 @dataclass(frozen=True)
@@ -104,7 +105,7 @@ class Trial:
 
     def close(self) -> None:
         """Let go of what the process has left; it has ended."""
-        _signal([self], getattr(signal, "SIGKILL", signal.SIGTERM))  # what it had started
+        _signal([self], KILL)  # what it had started
         self.process.join()
         self.pipe.close()
         self.process.close()
@@ -197,7 +198,7 @@ def stop(trials: Collection[Trial], how: int, hurry: Sequence[int] = ()) -> None
     until = time.monotonic() + PATIENCE
     while any(trial.process.exitcode is None for trial in trials) and time.monotonic() < until and len(hurry) < 2:
         time.sleep(POLL)
-    _signal(trials, signal.SIGKILL)
+    _signal(trials, KILL)
     for trial in trials:
         trial.process.join()
         close_record(trial.folder, "interrupted")
@@ -224,6 +225,9 @@ def _signal(trials: Collection[Trial], how: int) -> None:
     """Send `how` to the trials and to what they have started."""
     for trial in trials:
         assert trial.process.pid is not None
+        if not hasattr(os, "killpg"):
+            trial.process.terminate()
+            continue
         try:
             os.killpg(trial.process.pid, how)
         except (ProcessLookupError, PermissionError):  # it has ended, or is too young to have a group

@@ -189,7 +189,7 @@ class Work:
     def _let_go_of_what_was_taken(self) -> None:
         """Stop the trials that another driver has taken, because this one had not been heard of for a lease."""
         lost = [trial for trial in self.running.values() if not self.study.is_mine(trial.number)]
-        trials.stop(lost, signal.SIGKILL)
+        trials.stop(lost, trials.KILL)
         for trial in lost:
             del self.running[trial.number]
             trial.close()
