@@ -38,6 +38,10 @@ def test_the_values_decide_the_scale(values, log):
     assert all(0 < axis.place(value) < 1 for value in values)
 
 
+def test_without_a_margin_an_axis_ends_exactly_at_its_values():
+    assert Axis.around([1.0, 1e-9, 0.1], log=True) == Axis(1e-9, 1.0, log=True)
+
+
 @pytest.mark.parametrize(
     ("value", "text"),
     [

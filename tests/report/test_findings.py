@@ -85,6 +85,11 @@ def test_the_key_that_sets_the_score_is_the_important_one():
     assert sum(found.values()) == pytest.approx(1)
 
 
+def test_the_ends_of_a_range_are_inside_of_it():
+    rows = [run(str(k), k / 10, optimizer__lr=10.0**-k, a=k % 2) for k in range(10)]
+    assert importances(rows, ["optimizer.lr", "a"], START)
+
+
 @pytest.mark.parametrize(
     ("rows", "keys"),
     [

@@ -25,6 +25,15 @@ CUT_OFF = """() => [...document.querySelectorAll("svg text")].filter(text => {
     || inner.top < outer.top - 1 || inner.bottom > outer.bottom + 1;
 }).map(text => text.textContent)"""
 
+# Pairs of labels of one picture's axes that lie on one another; slanted ones stand side by side.
+ON_ONE_ANOTHER = """() => [...document.querySelectorAll("svg")].flatMap(svg => {
+  const labels = [...svg.querySelectorAll("text.tick:not([transform])")];
+  const boxes = labels.map(text => text.getBoundingClientRect());
+  const meet = (a, b) => a.left < b.right && b.left < a.right && a.top + 3 < b.bottom && b.top + 3 < a.bottom;
+  const hides = k => boxes.some((box, other) => other < k && meet(box, boxes[k]));
+  return labels.filter((_, k) => hides(k)).map(text => text.textContent);
+})"""
+
 
 @pytest.fixture(scope="module")
 def chromium():
@@ -88,12 +97,12 @@ def opened(chromium, tmp_path):
     assert faults == []
 
 
-def course(score, steps=400):
-    at = range(0, steps, 10)
+def course(score, steps):
+    at = range(0, steps, steps // 40)
     train = tuple(score + (2.3 - score) * math.exp(-6 * step / steps) for step in at)
     return Course(
         {
-            "val/loss": Series(tuple(step + 10 for step in at)[4::5], train[4::5]),
+            "val/loss": Series(tuple(step + at.step for step in at)[4::5], train[4::5]),
             "train/loss": Series(tuple(at), train),
         },
         spikes=0,
@@ -101,7 +110,7 @@ def course(score, steps=400):
     )
 
 
-def trial(name, optimizer, decades, dropout):
+def trial(name, optimizer, decades, dropout, steps):
     score = 0.05 + 0.3 * (decades + (2 if optimizer == "adam" else 1)) ** 2 + 0.1 * dropout
     lost = score > 2.3
     lr = 10.0**decades
@@ -113,7 +122,7 @@ def trial(name, optimizer, decades, dropout):
         score_name="val/loss",
         asked=lr,
         used=lr,
-        steps=400,
+        steps=steps,
         seconds=1.5 + name,
         words=words,
         folder=str(name),
@@ -121,16 +130,14 @@ def trial(name, optimizer, decades, dropout):
         scheduler="cosine",
         converged=None if lost else 30 * (name + 1),
         spikes=0,
-        course=course(min(score, 2.3)),
+        course=course(min(score, 2.3), steps),
     )
 
 
-def sweep(**more):
-    """Twenty trials of two optimizers at five LRs, two of each."""
-    points = [
-        (name, decades, dropout) for name in ("adam", "sgd") for decades in range(-4, 1) for dropout in (0.0, 0.5)
-    ]
-    rows = [trial(k, *point) for k, point in enumerate(points)]
+def sweep(lrs=range(-4, 1), steps=400, **more):
+    """Trials of two optimizers, two at each LR, which are told in decades: twenty."""
+    points = [(name, decades, dropout) for name in ("adam", "sgd") for decades in lrs for dropout in (0.0, 0.5)]
+    rows = [trial(k, *point, steps) for k, point in enumerate(points)]
     given = {
         "name": "sweep-0f3a91c2",
         "status": "finished",
@@ -175,6 +182,15 @@ def test_the_page_is_whole_and_fits_its_screen(opened, width, scheme):
     page.wait_for_timeout(100)
     assert page.evaluate("document.documentElement.scrollWidth") == 1800 - width
     assert page.evaluate(CUT_OFF) == []
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize("lrs", [range(-9, 1), [-4 + 0.23 * k for k in range(18)]])
+def test_no_label_hides_another(opened, width, lrs):
+    page = opened(sweep(lrs, steps=6_000_000), width)
+    assert page.evaluate(ON_ONE_ANOTHER) == []
+    assert page.evaluate(CUT_OFF) == []
+    assert page.evaluate("document.documentElement.scrollWidth") == width
 
 
 @pytest.mark.parametrize("width", WIDTHS)

@@ -402,6 +402,8 @@ def test_the_best_are_run_again_on_fresh_seeds_before_a_winner_is_named(tmp_path
     assert confirmed[0]["mean"] == pytest.approx((math.log10(6e-3) + 2.2) ** 2)
     assert confirmed[0]["error"] == pytest.approx(0, abs=1e-9)
     shown = capsys.readouterr().out
+    assert "best:   trial 1, val/loss -4.749" in shown
+    assert "winner: trial 2, 0.0004774 ± 0 on 2 fresh seeds" in shown
     assert "to run: python train.py seed=42 optimizer.lr=0.006" in shown
     seeds = {
         row["words"]["seed"] for row in json.loads((outcome.folder / "confirm" / "sweep.json").read_text())["rows"]

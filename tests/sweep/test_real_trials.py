@@ -158,7 +158,8 @@ def test_a_trial_that_diverges_on_two_processes_is_worth_its_untrained_network(t
 
 UNGUARDED = """
 import stride
-outcome = stride.sweep(["model=mlp", "logger=none", "debug=one_batch", "optimizer.lr=1e-3,1e-2", "name=one", {root!r}])
+tiny = ["model=mlp", "logger=none", "debug=one_batch"]
+outcome = stride.sweep([*tiny, "optimizer.lr=1e-3,1e-2", "name=one", {root!r}])
 print("ONCE", outcome.exit_code, outcome.report.best.name, outcome.report.best_line)
 """
 

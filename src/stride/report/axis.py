@@ -27,8 +27,8 @@ class Axis:
         log = low > 0 and high >= LOG_FROM * low if log is None else log
         if low == high:
             low, high = (low / 2, high * 2) if log else (low - (abs(low) or 1) / 2, high + (abs(high) or 1) / 2)
-        unmargined = cls(low, high, log)
-        return cls(unmargined.at(-margin), unmargined.at(1 + margin), log)
+        exact = cls(low, high, log)
+        return cls(exact.at(-margin), exact.at(1 + margin), log) if margin else exact
 
     def place(self, value: float) -> float:
         """0 at `low` to 1 at `high`, and beyond."""

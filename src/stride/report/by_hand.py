@@ -10,10 +10,10 @@ from typing import Any
 
 from stride.errors import ConfigError, Fault
 from stride.report.findings import find
-from stride.report.sweep import SweepReport
-from stride.report.table import NOT_COMPARED, OPEN, Row, best, differing, read_row, run_folders
+from stride.report.sweep import Confirmed, SweepReport
+from stride.report.table import NOT_COMPARED, OPEN, Row, differing, read_row, run_folders
 
-SWEEP_FILES = ("sweep.json", "study.journal")
+RECORD, JOURNAL = "sweep.json", "study.journal"
 COMMAND = ("python", "-m", "stride.report")
 # What is taken from a sweep.json, and only if it is of this type.
 TAKEN = {
@@ -25,6 +25,7 @@ TAKEN = {
     "keys": list,
     "notes": list,
     "rows": list,
+    "confirmed": list,
 }
 
 
@@ -44,11 +45,10 @@ def report_on(paths: Sequence[Path]) -> SweepReport:
     if score is None or mode is None:
         score, mode = _most_common_score(rows)
     keys = [str(key) for key in told.get("keys", ())] or differing(rows)
-    leader = best([row for row in rows if row.score_name == score])
     notes = [str(note) for note in told.get("notes", ())]
     if not told:
         notes = [note for one in find(rows, keys, score, mode, weigh=False).responses[:1] if (note := one.edge_note)]
-    return SweepReport(
+    report = SweepReport(
         name=told.get("name") or ", ".join(path.resolve().name for path in paths),
         # Nobody keeps writing this report, so it is never `running`.
         status="unfinished" if any(row.status in OPEN for row in rows) else "finished",
@@ -58,14 +58,18 @@ def report_on(paths: Sequence[Path]) -> SweepReport:
         mode=mode,
         keys=keys,
         rows=rows,
-        best_line=_line(leader) if leader else None,
+        best_line=None,
         notes=notes,
+        confirmed=[found for data in told.get("confirmed", ()) if (found := _confirmed(data))],
     )
+    return replace(report, best_line=_line(report.best)) if report.best else report
 
 
 def is_sweep(path: Path, runs: int) -> bool:
     """Whether a folder with this number of runs at or below it is the home of a report on them."""
-    return any((path / name).is_file() for name in SWEEP_FILES) or (runs > 1 and not (path / "run.json").is_file())
+    return any((path / name).is_file() for name in (RECORD, JOURNAL)) or (
+        runs > 1 and not (path / "run.json").is_file()
+    )
 
 
 def _rows_below(path: Path, *, whole_names: bool) -> list[Row]:
@@ -76,8 +80,11 @@ def _rows_below(path: Path, *, whole_names: bool) -> list[Row]:
     def name(folder: Path) -> str:
         return str(folder if whole_names or folder == path else folder.relative_to(path))
 
-    rows = [read_row(folder, name(folder)) for folder in run_folders(path)]
-    if not rows and (whole_names or not (path / SWEEP_FILES[0]).is_file()):
+    folders = list(run_folders(path))
+    if (path / JOURNAL).is_file() or _told(path):  # what lies deeper in a sweep's folder are no trials of it
+        folders = [folder for folder in folders if folder.parent == path]
+    rows = [read_row(folder, name(folder)) for folder in folders]
+    if not rows and (whole_names or not (path / RECORD).is_file()):
         raise ConfigError(Fault(str(path), "holds no run", "a run is a folder with a run.json"))
     return rows
 
@@ -85,7 +92,7 @@ def _rows_below(path: Path, *, whole_names: bool) -> list[Row]:
 def _told(path: Path) -> dict[str, Any]:
     """What the sweep.json of a sweep says, as far as it can be read; one that was made by hand says nothing new."""
     try:
-        data = json.loads((path / SWEEP_FILES[0]).read_text(encoding="utf-8"))
+        data = json.loads((path / RECORD).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
     if not isinstance(data, dict) or str(data.get("command")).startswith(shlex.join(COMMAND)):
@@ -118,6 +125,16 @@ def _row(data: dict[str, Any]) -> Row:
         asked=asked if isinstance(asked, int | float) else None,
         reason=str(data.get("reason") or ""),
     )
+
+
+def _confirmed(data: Any) -> Confirmed | None:
+    """What sweep.json tells of a configuration that was run again; None if it cannot be read."""
+    try:
+        numbers = [None if value is None else float(value) for value in (*data["scores"], data["mean"], data["error"])]
+        words = {str(key): str(value) for key, value in data["words"].items()}
+        return Confirmed(str(data["name"]), words, numbers[:-2], numbers[-2], numbers[-1])
+    except (LookupError, TypeError, ValueError, AttributeError):
+        return None
 
 
 def _most_common_score(rows: Sequence[Row]) -> tuple[str, str]:

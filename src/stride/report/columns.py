@@ -12,9 +12,10 @@ from rich.text import Text
 
 from stride.report.table import Row
 
-# Further columns: title -> field of a row. A terminal has no room for those that are for files.
-MEASURED = {"steps to 90 %": "converged", "spikes": "spikes"}
+# Further columns: title -> field of a row. A terminal has no room for them.
 FOR_FILES = {
+    "steps to 90 %": "converged",
+    "spikes": "spikes",
     "at the end": "last",
     "LR peak": "peak",
     "epochs": "epochs",
@@ -41,7 +42,6 @@ def columns(rows: Sequence[Row], keys: Sequence[str], first: str = "run") -> dic
         **{key: [row.words.get(key) for row in rows] for key in keys},
         "steps": [row.steps for row in rows],
         "seconds": [row.seconds for row in rows],
-        **{title: [getattr(row, name) for row in rows] for title, name in MEASURED.items()},
         **{title: [getattr(row, name) for row in rows] for title, name in FOR_FILES.items()},
         "reason": [row.reason for row in rows],
     }

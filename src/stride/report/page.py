@@ -3,6 +3,7 @@
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict
 from datetime import datetime
 from importlib.resources import files
 from math import isfinite, log10
@@ -56,8 +57,9 @@ def _data(report: "SweepReport", findings: Findings, rows: Sequence[Row]) -> dic
         "best": index[best.name] if best else None,
         "line": report.best_line,
         "notes": list(report.notes),
+        "confirmed": [asdict(one) for one in report.confirmed],
         "written": datetime.now().astimezone().isoformat(timespec="seconds"),
-        "runs": list(_runs(rows, findings)),
+        "runs": list(_runs(report, rows, findings)),
         "columns": list(_columns(rows, report.keys)),
         "lr": _lr(findings, index),
         "curves": list(_curves(rows, report.score, report.mode)),
@@ -72,17 +74,15 @@ def _axis(axis: Axis) -> dict[str, Any]:
     return {"low": axis.low, "high": axis.high, "log": axis.log, "ticks": ticks}
 
 
-def _runs(rows: Sequence[Row], findings: Findings) -> Iterator[dict[str, Any]]:
-    """What a run is told and drawn by. `worth` and `heat` are its place among the scores and the LRs, 0 to 1."""
+def _runs(report: "SweepReport", rows: Sequence[Row], findings: Findings) -> Iterator[dict[str, Any]]:
+    """What a run is told and drawn by: its rank, and `worth` and `heat`, its places among the ranks and the LRs."""
     groups = {name: at for at, one in enumerate(findings.responses) for tried in one.tried for name in tried.names}
     lrs = [row.lr for row in rows if row.name in groups and row.lr]
     heat = Axis.around(lrs, log=True) if len(set(lrs)) > 1 else None
-    scores = sorted({row.score for row in rows if row.ended and row.score is not None and row.name in groups})
-    if rows and rows[0].mode == "max":
-        scores.reverse()
-    order = {score: at / max(len(scores) - 1, 1) for at, score in enumerate(scores)}
+    named = [row.name for row in rows if row.ended and row.score is not None and row.score_name == report.score]
+    rank = {name: at for at, name in enumerate(named)}
     for row in rows:
-        group = groups.get(row.name)
+        group, place = groups.get(row.name), rank.get(row.name)
         yield {
             "name": row.name,
             "link": f"{quote(row.folder)}/" if row.folder else None,
@@ -92,7 +92,8 @@ def _runs(rows: Sequence[Row], findings: Findings) -> Iterator[dict[str, Any]]:
             "lr": row.lr,
             "group": group,
             "label": " · ".join(part for part in (row.optimizer, row.scheduler) if part),
-            "worth": order.get(row.score, 1.0) if row.ended and row.score is not None else 1.0,
+            "rank": None if place is None else place + 1,
+            "worth": 1.0 if place is None else round(place / max(len(named) - 1, 1), 4),
             "heat": round(heat.place(row.lr), 4) if heat and group is not None and row.lr else None,
             "reason": row.reason,
         }

@@ -1,5 +1,6 @@
 """The report of a sweep: the ranking, the line that runs the best, what to look at; on the screen and in files."""
 
+import math
 import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
@@ -58,7 +59,7 @@ class SweepReport:
     @property
     def best(self) -> Row | None:
         """The best trial of those that ran to their end."""
-        return best(self.rows)
+        return best([row for row in self.rows if row.score_name == self.score])
 
     @property
     def heading(self) -> str:
@@ -71,7 +72,7 @@ def write(folder: Path, report: SweepReport) -> None:
 
     While the sweep runs they leave out the importance of its keys.
     """
-    rows = [_seen_from(folder, row) for row in ranked(report.rows)]
+    rows = [_told(folder, row) for row in ranked(report.rows)]
     findings = find(rows, report.keys, report.score, report.mode, weigh=report.status != "running")
     write_text(folder / "sweep.csv", comma_separated(rows, report.keys, "trial"))
     write_text(folder / "sweep.md", _markdown(report, findings, rows))
@@ -81,9 +82,10 @@ def write(folder: Path, report: SweepReport) -> None:
     write_text(folder / "sweep.html", page(report, findings, rows))
 
 
-def _seen_from(folder: Path, row: Row) -> Row:
-    """The row with its run folder as seen from the report: both may be moved together."""
-    return replace(row, folder=os.path.relpath(row.folder, folder)) if row.folder else row
+def _told(folder: Path, row: Row) -> Row:
+    """The row with its run folder as seen from the report, as both may be moved together, and no score but a number."""
+    score = row.score if row.score is not None and math.isfinite(row.score) else None
+    return replace(row, score=score, folder=os.path.relpath(row.folder, folder) if row.folder else None)
 
 
 def print_report(console: Console, folder: Path, report: SweepReport) -> None:
@@ -103,10 +105,20 @@ def _conclusion(report: SweepReport, found: Sequence[Response]) -> list[str]:
     several = [one for one in found if len(one.tried) > 1]
     return [
         f"best:   trial {report.best.name}, {report.score} {report.best.score:.4g}",
+        *(f"winner: {_confirmed(one)}" for one in report.confirmed[:1]),
+        *(f"then:   {_confirmed(one)}" for one in report.confirmed[1:]),
         f"to run: {report.best_line}",
         *(f"rates:  {one.label}: {one.sentence}" for one in several[:MOST_RESPONSES]),
         *notes,
     ]
+
+
+def _confirmed(one: Confirmed) -> str:
+    """What a configuration came to on seeds that it was not chosen on."""
+    if one.mean is None:
+        return f"trial {one.name}, which did not come to a score on each of {len(one.scores)} fresh seeds"
+    error = "" if one.error is None else f" ± {one.error:.2g}"
+    return f"trial {one.name}, {one.mean:.4g}{error} on {len(one.scores)} fresh seeds"
 
 
 def _markdown(report: SweepReport, findings: Findings, rows: Sequence[Row]) -> str:
