@@ -28,7 +28,14 @@ def runs(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def outcome(runs):
-    words = [*SMALL, "name=first", "trainer.max_epochs=4", "optimizer.lr=3e-3", "warmup.length='8 steps'"]
+    words = [
+        *SMALL,
+        "name=first",
+        "trainer.max_epochs=4",
+        "optimizer.lr=3e-3",
+        "warmup.length='8 steps'",
+        "model.dropout=0.1",
+    ]
     return stride.run([*words, f"output_root={runs}"])
 
 
@@ -67,6 +74,7 @@ def test_the_trace_is_the_plan(outcome):
 
 def test_metrics_and_tensorboard_tell_the_same(outcome):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+    from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
     events = EventAccumulator(str(outcome.folder / "tensorboard"))
     events.Reload()
@@ -74,6 +82,10 @@ def test_metrics_and_tensorboard_tell_the_same(outcome):
     assert {"train/loss", "grad/norm", "epoch", "lr/all", "val/loss", "val/acc", "test/loss", "test/acc"} <= tags
     assert "hp_metric" not in tags
     assert "hp/test/acc" in tags
+    hparams = events.SummaryMetadata("_hparams_/session_start_info").plugin_data.content
+    told = HParamsPluginData.FromString(hparams).session_start_info.hparams
+    assert told["lr"].number_value == 3e-3
+    assert told["model.dropout"].number_value == 0.1  # typed, as what a sweep goes through
     table = rows(outcome.folder / "metrics.csv")
     for tag in ("train/loss", "val/loss", "lr/all", "grad/norm"):
         told = {int(row["step"]): float(row[tag]) for row in table if row[tag]}
@@ -149,7 +161,7 @@ def test_another_choice_for_a_finished_run_is_refused(outcome):
 def test_a_folder_is_never_shared(outcome, runs):
     before = sorted(path.name for path in outcome.folder.rglob("*"))
     with pytest.raises(ConfigError, match=r"error: name: the run in .*first is finished"):
-        stride.run([*SMALL, "name=first", f"output_root={runs}"])
+        stride.run([*SMALL, "model.dropout=0.1", "name=first", f"output_root={runs}"])
     assert sorted(path.name for path in outcome.folder.rglob("*")) == before
 
 

@@ -7,12 +7,16 @@ Optuna's TPE begins with ten random trials, and the cost of lr_finder=thorough p
 random search, with other random numbers.
 """
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 from regret import grid
 from regret.cells import Cell, rate
+from regret.landscape import Landscape
 from regret.store import Store, key
+
+if TYPE_CHECKING:
+    from optuna.samplers import BaseSampler
 
 COST = 1000  # gradient steps, or one whole run where that is longer
 SAMPLERS = {"Optuna TPE": "TPESampler", "random search": "RandomSampler"}
@@ -30,12 +34,23 @@ def best(store: Store, cell: Cell, seed: int, sampler: str) -> float | None:
     seen = grid.landscape(store, cell, (seed,))
     if seen is None:
         return None
+    made = getattr(optuna.samplers, sampler)(seed=drawn({"cell": str(cell), "seed": seed, "sampler": sampler}))
+    return min(tried(made, seen, trials(cell)), key=seen.regret)
+
+
+def drawn(decided_by: Mapping[str, Any]) -> int:
+    """A sampler's seed that is like no other's."""
+    return int(key(decided_by)[:8], 16)
+
+
+def tried(sampler: "BaseSampler", seen: Landscape, runs: int) -> list[float]:
+    """The LRs of so many trials over the whole grid, in turn, where each has the loss of `seen`."""
+    import optuna
+
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    drawn = int(key({"cell": str(cell), "seed": seed, "sampler": sampler})[:8], 16)
-    study = optuna.create_study(sampler=getattr(optuna.samplers, sampler)(seed=drawn))
-    study.optimize(_objective(seen.regret, rate(seen.ks[0]), rate(seen.ks[-1])), n_trials=trials(cell))
-    return study.best_params["lr"]
-
-
-def _objective(regret: Callable[[float], float], low: float, high: float) -> Callable[[Any], float]:
-    return lambda trial: regret(trial.suggest_float("lr", low, high, log=True))
+    study, lrs = optuna.create_study(sampler=sampler), []
+    for _ in range(runs):
+        trial = study.ask()
+        lrs.append(trial.suggest_float("lr", rate(seen.ks[0]), rate(seen.ks[-1]), log=True))
+        study.tell(trial, seen.regret(lrs[-1]))
+    return lrs
