@@ -93,6 +93,14 @@ def test_a_swept_rate_and_one_that_is_found_exclude_each_other():
     assert read(["lr_finder=on", "optimizer=adam,sgd"], cfg).trials == 2
 
 
+def test_no_secret_of_the_line_is_written_down_and_the_trials_get_it_all_the_same():
+    words = ["seed=1,2", "logger.wandb.api_key=canary", "sweep.storage=postgresql://me:canary@host/db"]
+    plan = read(words, config(storage="postgresql://me:canary@host/db"))
+    assert "canary" not in plan.command + plan.line({"seed": "1"}) + str(plan.settings())
+    assert "sweep.storage=postgresql://me:***@host/db" in plan.command
+    assert plan.words({"seed": "1"}) == ["logger.wandb.api_key=canary", "seed=1"]
+
+
 def test_a_trial_is_a_line_of_its_own_without_the_words_for_the_sweep():
     words = ["model=mlp", "sweep=grid", "sweep.jobs=2", "name=a", "output_root=x", "warmup.length='5%','20 steps'"]
     plan = read(words, config(jobs=2))

@@ -56,6 +56,12 @@ def _without_secrets(node: Any) -> Any:
     return [_without_secrets(item) for item in node] if isinstance(node, list) else node
 
 
+def without_secret(word: str) -> str:
+    """A word of the line, its value blanked where its key names a secret."""
+    key, equals, _ = word.partition("=")
+    return f"{key}{equals}***" if SECRET.search(key) else word
+
+
 def start(
     folder: Path | None,
     *,
@@ -73,7 +79,7 @@ def start(
     `words` are what was typed, `multirun` says whether -m was. The record of a run that goes on
     keeps what it had found, reached and cost before. Only a `cross_validated` one has the field `folds`.
     """
-    typed = [f"{word.partition('=')[0]}=***" if SECRET.search(word.partition("=")[0]) else word for word in words]
+    typed = [without_secret(word) for word in words]
     data = {
         "schema": SCHEMA,
         "id": folder.name if folder else None,

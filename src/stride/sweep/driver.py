@@ -67,17 +67,15 @@ def run(
                 return Work(plan, Study(plan), processes, share, console, signals)
 
             sweep = at_work(plan)
-            before = sweep.is_done()
-            processes.warm_up()
             if plan.lr_range:
-                sweep.set_plan(_find_rates(sweep, at_work))
-            if not before:
+                sweep.set_plan(_find_rates(sweep, at_work, cfg.optimizer.lr))
+            if not sweep.is_done():
                 sweep.run()
             confirmed = _confirm(sweep, at_work)
             outcome = _finish(sweep, confirmed, sweep.failures())
     finally:
         processes.close()
-    if before and not plan.confirm:
+    if not processes.started and not signals and sweep.is_done():
         told = f"finished before; to run it anew: {plan.another_name}"
         console.print(told, markup=False, highlight=False)
         return replace(outcome, exit_code=Exit.DONE)
@@ -125,11 +123,11 @@ def _warm(cfg: "DictConfig") -> list[str]:
     return list(dict.fromkeys([WARM, *named]))
 
 
-def _find_rates(sweep: Work, at_work: Callable[[Plan], Work]) -> Plan:
+def _find_rates(sweep: Work, at_work: Callable[[Plan], Work], asked: float) -> Plan:
     """The plan with the range of the learning rate around what the finder found, once for each combination.
 
     What was found stands in the study, so that all drivers search the same range. Where the finder could not tell,
-    the range lies around the asked one.
+    or failed, the range lies around the `asked` rate.
     """
     plan = sweep.plan
     around = plan.space["optimizer.lr"]
@@ -138,10 +136,10 @@ def _find_rates(sweep: Work, at_work: Callable[[Plan], Work]) -> Plan:
     if rates is None:
         finding = at_work(plan.to_find())
         finding.run()
-        if not finding.is_done() or finding.failures():
-            return plan
+        if not finding.is_done():
+            return plan  # a signal came
         rows = finding.ranking.rows()
-        rates = {around.combination(row.words): row.found or row.asked or 0.0 for row in rows}
+        rates = {around.combination(row.words): row.found or row.asked or asked for row in rows}
         sweep.study.rates = rates
     return replace(plan, space=plan.space | {"optimizer.lr": replace(around, rates=rates)})
 

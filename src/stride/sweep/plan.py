@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stride.errors import ConfigError, Fault, nearest
+from stride.report.record import without_secret
 from stride.sweep import devices, points
 from stride.sweep import space as search
 from stride.sweep.points import Point
@@ -75,8 +76,8 @@ class Plan:
 
     @property
     def command(self) -> str:
-        """What was typed, without a password."""
-        return _line(["-m", *map(without_password, self.typed)])
+        """What was typed, without secrets."""
+        return _line(["-m", *self.typed])
 
     @property
     def folder(self) -> Path:
@@ -98,7 +99,7 @@ class Plan:
     def settings(self) -> dict[str, Any]:
         """What makes two sweeps the same one, as plain data; not how they are run, nor how far."""
         return {
-            "fixed": self.fixed,
+            "fixed": dict(without_secret(f"{key}={text}").split("=", 1) for key, text in self.fixed.items()),
             "space": {
                 key: sorted(values.values) if isinstance(values, Choice) else str(values)
                 for key, values in self.space.items()
@@ -127,8 +128,10 @@ class Plan:
 
     def _stage(self, name: str, kind: str, **changes: Any) -> "Plan":
         """A plan for other runs in a folder of this sweep's."""
-        whole = {"sampler": "grid", "pruner": "none", "confirm": 0, "lr_range": None, "trials": len(changes["listed"])}
-        return replace(self, name=f"{self.folder.name}/{name}", kind=kind, **whole, **changes)
+        whole: dict[str, Any] = {"sampler": "grid", "pruner": "none", "confirm": 0, "lr_range": None}
+        trials = len(changes["listed"])
+        name = f"{self.folder.name}/{name}"
+        return replace(self, name=name, kind=kind, trials=trials, max_failures=None, **whole, **changes)
 
     def words(self, values: dict[str, str]) -> list[str]:
         """The words of a single run at one point of the space."""
@@ -145,11 +148,11 @@ class Plan:
             return None
         kept = [word for word in self.typed if word.partition("=")[0].lstrip("+") not in (key, "name")]
         renamed = [self.another_name] if self.name else []
-        return _line(["-m", *map(without_password, kept), *renamed, f"{key}={beyond}"])
+        return _line(["-m", *kept, *renamed, f"{key}={beyond}"])
 
 
 def _line(words: Sequence[str]) -> str:
-    return shlex.join(["python", "train.py", *words])
+    return shlex.join(["python", "train.py", *(without_password(without_secret(word)) for word in words)])
 
 
 def read(words: Sequence[str], cfg: "DictConfig") -> Plan:

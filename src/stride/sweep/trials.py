@@ -124,6 +124,7 @@ class Processes:
         self.script, self.warm = script, list(warm)
         self.context: Any = multiprocessing.get_context("spawn" if fresh else "forkserver")
         self.fresh = fresh
+        self.started = 0
 
     def warm_up(self) -> None:
         """Have the server import; returns at once."""
@@ -161,13 +162,17 @@ class Processes:
         )
         with _without_main():
             process.start()
+        self.started += 1
         there.close()
         return Trial(number, told.values, told.attempt, slot, process, here, sweep / str(number), err)
 
     def close(self) -> None:
-        """End the server: a later sweep of this process is to see the sources as they are then."""
-        if not self.fresh:
-            forkserver._forkserver._stop()  # pyrefly: ignore[missing-attribute]
+        """End the server, which has no trials left: a later sweep of this process is to see the sources of then."""
+        server: Any = forkserver._forkserver  # pyrefly: ignore[missing-attribute]
+        if not self.fresh and server._forkserver_pid is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(server._forkserver_pid, KILL)  # it may be busy importing
+            server._stop()
 
 
 # What says where the driver itself runs. A trial that saw it would take itself for one process of a larger run:
