@@ -113,7 +113,8 @@ def _search(given: argparse.Namespace, runs: Store, answers: Store, until: float
         fill(kept, tried.jobs(runs, answers, given.horizons), until=until, processes=given.jobs)
     landscapes = {cell: grid.landscape(runs, cell) for cell in cells(tuple(given.horizons))}
     draws = list(cost.judged(runs, answers, landscapes))
-    text = "\n".join([cost.LEGEND, *of_searches(cost.searched(draws, kept), given.horizons), "", cost.ceiling(draws)])
+    told = [cost.LEGEND, *of_searches(cost.searched(draws, kept), given.horizons)]
+    text = "\n".join([*told, "", cost.ceiling(draws)] if draws else told)
     print(text)
     if given.write:
         _write("lr_search.txt", "--search --write", text)

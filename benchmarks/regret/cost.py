@@ -130,10 +130,10 @@ COLUMNS = (
     ("worst", 7, lambda told: f"{max(told.regrets):.2f}"),
 )
 LEGEND = f"""\
-Left: the cost in whole runs, the finder's steps among them, until the LR with the lowest loss so far has a regret of at
-most {GOOD}: the share of draws within {BUDGET}, the median, the 90th percentile, the worst. Right: the regret of that LR
-when {BUDGET} are spent: the share that is good, the geometric mean, the 90th percentile, the worst. A draw is a cell and a
-seed of the finder. A search sees the runs of one seed; the seeds together judge it."""
+Left: the cost in whole runs, the finder's steps among them, until the LR of the lowest loss so far has a regret of
+at most {GOOD}: the share of draws within {BUDGET}, the median, the 90th percentile, the worst. Right: that LR's regret
+when {BUDGET} are spent: the share that is good, the geometric mean, the 90th percentile, the worst. A draw is a cell
+and a seed of the finder. A search sees the runs of one seed; the seeds together judge it."""
 
 
 def lines(found: Sequence[Searched]) -> list[str]:

@@ -71,10 +71,10 @@ class Search:
         return replace(searched, trials=RUNS, seed=draw.sampler_seed)
 
 
-FOUND = Search("Stride, around what is found", "stride-found", finds=True)
+FOUND = Search("Stride, around what is found", "our-found", finds=True)
 SEARCHES = (
     FOUND,
-    Search("Stride, wide range", "stride-wide"),
+    Search("Stride, wide range", "our-wide"),
     Search("Optuna TPE", "optuna-tpe", sampler="TPESampler"),
     Search("Optuna TPE, 5 random first", "optuna-tpe-5", sampler="TPESampler", settings={"n_startup_trials": 5}),
     Search("random search", "random", sampler="RandomSampler"),

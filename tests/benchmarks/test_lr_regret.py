@@ -240,6 +240,87 @@ def test_a_search_has_as_many_runs_as_its_cost_pays_for_and_takes_the_best_of_on
     assert told(stores, regret, [cell])["random search"].steps == 1000
 
 
+@pytest.mark.parametrize(
+    ("lrs", "steps", "costs", "until_good", "at_budget"),
+    [
+        # By the seed that it sees -8 is best: it gives up the good LR of its second run.
+        ([-12, -10, -8, -10], 125, [1.5, 2.5, 3.5, 4.5], 2.5, 4.0),
+        ([-12] * 5 + [-10], 0, [1, 2, 3, 4, 5, 6], 6.0, 1.0),
+        ([-12] * 5 + [-10], 125, [1.5, 2.5, 3.5, 4.5, 5.5, 6.5], 6.5, 2.0),
+        ([-8, -10, -12], 0, [1, 2, 3], math.inf, 4.0),
+    ],
+)
+def test_a_search_costs_its_runs_and_the_finder_until_what_it_would_give_is_good(
+    regret, lrs, steps, costs, until_good, at_budget
+):
+    """By all seeds the regret is 2 at -12, 1 at -10 and 4 at -8."""
+    landscape, cells = regret("landscape").Landscape, regret("cells")
+    whole = landscape({-12: runs([3.0]), -10: runs([1.0]), -8: runs([7.0])})
+    seen = landscape({-12: runs([3.0]), -10: runs([2.0]), -8: runs([1.0])})
+    cell = cells.Cell("mlp_diabetes", "adam", 250)
+    course = regret("cost").course(cell, [cells.rate(k) for k in lrs], steps, seen, whole)
+    assert course.costs == costs
+    assert (course.until_good, course.at_budget) == (until_good, pytest.approx(at_budget))
+
+
+def test_the_table_of_searches_is_what_was_counted_by_hand(stores, regret, tmp_path):
+    cells, tried, cost = regret("cells"), regret("tried"), regret("cost")
+    whole, part = (cells.Cell(task, "adam", 250) for task in ("mlp_diabetes", "cnn_digits"))
+    kept = regret("store").Store(tmp_path / "tried")
+    for cell in (whole, part):
+        valley(stores[0], regret, cell, seeds=cells.SEEDS)
+        for seed in cells.FINDER_SEEDS:
+            answer = {"lr": None if (cell, seed) == (part, 20) else 0.01, "gradient_steps": 125}
+            stores[1].put("on", regret("found").DEFAULT.job(cell, seed).asked, answer)
+    landscapes = {cell: regret("grid").landscape(stores[0], cell) for cell in (whole, part)}
+    draws = list(cost.judged(*stores, landscapes))
+    assert [(draw.cell, draw.seed) for draw, *_ in draws] == [
+        *((whole, seed) for seed in cells.FINDER_SEEDS),
+        *((part, seed) for seed in cells.FINDER_SEEDS[:2]),
+    ]
+    # Good with the second run, with the sixth, and never; a rate beside the best has a regret of 2, the next one of 4.
+    for (draw, seen, _), ks in zip(draws, ([-9, -10], [-8] * 5 + [-10], [-8]), strict=False):
+        for search in (tried.FOUND, tried.SEARCHES[-1]):
+            job = search.job(draw, seen)
+            kept.put(job.file, job.asked, {"lrs": [cells.rate(k) for k in ks]})
+    _, *table = (" ".join(line.split()) for line in cost.lines(cost.searched(draws, kept)))
+    at = "mlp_diabetes adam 250 (2 draws are lacking)"
+    assert table == [
+        f"Stride, around what is found 3 33% 6.50 > 20 > 20 33% 2.520 4.000 4.00 {at}",
+        *(f"{search.name} (5 draws are lacking)" for search in tried.SEARCHES[1:-1]),
+        f"random search 3 67% 6.00 > 20 > 20 67% 1.587 4.000 4.00 {at}",
+    ]
+    assert cost.ceiling(draws) == "All 21 rates of the grid, by the runs of one seed: 100% good."
+
+
+def test_searches_try_the_same_until_they_learn_from_the_losses(stores, regret):
+    """Stride's begins where the finder says, and stays within 8 times of it; the others have the whole grid."""
+    cells, tried = regret("cells"), regret("tried")
+    cell, longer = (cells.Cell("mlp_diabetes", "adam", steps) for steps in (250, 1500))
+    lrs = {}
+    for each, best in ((cell, -10), (cell, -6), (longer, -10)):
+        valley(stores[0], regret, each, best=best)
+        seen = regret("grid").landscape(stores[0], each, (0,))
+        for search in tried.SEARCHES:
+            job = search.job(tried.Draw(each, 0, 0.01, 125), seen)
+            lrs[search.name, each, best] = job.make(*job.arguments)["lrs"]
+    for search in tried.SEARCHES:
+        lower, higher, other = (lrs[search.name, *case] for case in ((cell, -10), (cell, -6), (longer, -10)))
+        low, high = (0.01 / 8, 0.01 * 8) if search.finds else (1e-5, 1.0)
+        assert 0.999 * low <= min(lower) < 4 * low
+        assert high / 4 < max(lower) <= 1.001 * high
+        assert len(lower) == tried.RUNS
+        first = 3 if search.finds else 1  # what was found, its half, its double
+        assert not {*lower[first:]} & {*other[first:]}  # each draw has numbers of its own
+        learns_after = {tried.FOUND.name: 3, "random search": tried.RUNS, "Optuna TPE": 10}.get(search.name, 5)
+        assert lower[:learns_after] == higher[:learns_after]
+        if search.name != "random search":
+            assert lower[learns_after] != higher[learns_after]
+            assert math.prod(lower[learns_after:]) < math.prod(higher[learns_after:])
+    assert lrs[tried.FOUND.name, cell, -10][0] == 0.01
+    assert lrs["Optuna TPE", cell, -10][:10] == lrs["random search", cell, -10][:10]
+
+
 def test_a_job_is_made_once_and_none_is_begun_when_time_is_up(regret, tmp_path):
     jobs, store = regret("jobs"), regret("store").Store(tmp_path)
     job = jobs.Job({"seed": 0}, "a-file", {"cell": "one"}, dict, ([("lr", 0.1)],))

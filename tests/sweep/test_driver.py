@@ -411,3 +411,12 @@ def test_the_best_are_run_again_on_fresh_seeds_before_a_winner_is_named(tmp_path
     assert seeds == {"43", "44"}
     again = run(["optimizer.lr=1e-4,2e-2,6e-3,1e-3,1e-2", "seed=42"], cfg, script=tmp_path / "not there", warm=())
     assert (again.exit_code, again.report.confirmed[0].name) == (0, "2")
+
+
+def test_a_search_of_the_rate_alone_begins_with_what_was_found_its_half_and_its_double(tmp_path, script):
+    cfg = config(tmp_path, sampler="tpe", trials=6, lr_range="finder")
+    words = [row["words"] for _, row in sorted(rows_of(run(["seed=9"], cfg, script=script, warm=())).items())]
+    rates = [float(row["optimizer.lr"]) for row in words]
+    assert rates[:3] == pytest.approx([1e-3, 5e-4, 2e-3])
+    assert all(1e-3 / 8 <= rate <= 8e-3 for rate in rates)
+    assert len(set(rates)) == 6

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import time
 
 from stride.sweep import worker
 
@@ -16,7 +17,9 @@ def test_the_name_of_a_process_says_on_its_machine_whether_it_lives():
         assert worker.is_gone(name) is False
         process.kill()  # a zombie, until its parent asks
         process.stdin.close()
-        process.stdout.read()
+        until = time.monotonic() + 10
+        while worker.is_gone(name) is False and time.monotonic() < until:
+            time.sleep(0.01)
         assert worker.is_gone(name) is True
         process.wait()
     assert worker.is_gone(name) is True

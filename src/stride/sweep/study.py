@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from stride.errors import ConfigError, Fault
 from stride.keys import differences
 from stride.sweep import points, worker
-from stride.sweep.plan import Plan
+from stride.sweep.plan import CHOOSING, Plan
 from stride.sweep.storage import open_storage
 from stride.sweep.trials import Result, Told
 
@@ -202,8 +202,12 @@ class Study:
             return dict(self.listed[number])
         if plan.sampler == "random":
             return points.independent(plan.space, plan.seed, number)
+        alone = plan.lr_range is not None and list(plan.space) == ["optimizer.lr"] and plan.sampler in CHOOSING
+        if alone and number < len(points.NEAR_FOUND):
+            return {"optimizer.lr": points.NEAR_FOUND[number]}
+        startup = 0 if alone else plan.startup
         ended = sum(trial.state.name in ("COMPLETE", "PRUNED") for trial in self._trials())
-        if plan.sampler == "quasi" or number < plan.startup or ended < 2:
+        if plan.sampler == "quasi" or number < startup or ended < 2:
             return points.evenly_spread(plan.space, plan.seed, number)
         return None
 
