@@ -1,7 +1,8 @@
 """What searches by whole runs try on the cells: the jobs whose results are the lines of results/lr_regret/tried.
 
 A draw is a cell and a seed of the finder. A run needs no training, as in search.py: it ends where the grid's runs of
-one seed do, a seed for each of the finder's. Stride's own searches go through its study; the wide range is the grid's.
+one seed do, a seed for each of the finder's. Stride's own searches go through its
+study; the wide range is the grid's.
 
 A key holds the settings of a search and what the finder found, but not the search's code: who changes that removes
 its file.
