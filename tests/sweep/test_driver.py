@@ -8,6 +8,7 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -15,7 +16,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from stride.errors import ConfigError
-from stride.sweep import study
+from stride.sweep import study, work
 from stride.sweep.driver import run
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -305,6 +306,25 @@ def test_a_trial_that_is_killed_after_its_last_word_is_not_begun_again(tmp_path,
     outcome = run(["seed=7,9"], config(tmp_path), script=script, warm=())
     assert outcome.exit_code == 0
     assert [row["status"] for row in rows_of(outcome).values()] == ["stopped_early", "finished"]
+
+
+def test_a_trial_whose_folder_is_still_written_into_waits_and_the_others_run(tmp_path, script, monkeypatch):
+    """Its driver was given up, but its process lives yet: nobody writes beside it."""
+    monkeypatch.setattr(work, "LAST_WORDS", 0.05)
+    cfg = config(tmp_path, lease=2)
+    cfg.name = "mine"
+    hold = "from stride.run_folder import held; from pathlib import Path\nwith held(Path(__file__).parent): input()"
+    folder = Path(cfg.output_root) / "mine"
+    (folder / "logs").mkdir(parents=True)
+    (folder / "0").mkdir()
+    (folder / "0" / "hold.py").write_text(hold)
+    with subprocess.Popen([sys.executable, str(folder / "0" / "hold.py")], stdin=subprocess.PIPE) as other:
+        wait_for("lock", folder / "0", other)
+        threading.Timer(1.5, other.stdin.close).start()
+        outcome = run(["seed=7,9"], cfg, script=script, warm=())
+    assert [row["status"] for _, row in sorted(rows_of(outcome).items())] == ["stopped_early", "finished"]
+    ended = [(folder / name / "run.json").stat().st_mtime for name in "01"]
+    assert ended[0] > ended[1] + 0.5
 
 
 def test_drivers_of_the_same_line_share_its_trials(tmp_path, driver):

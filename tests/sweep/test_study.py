@@ -132,6 +132,15 @@ def test_a_driver_of_another_machine_is_given_up_after_a_lease_without_a_beat(pl
     assert not far.is_mine(0)
 
 
+def test_the_stages_of_two_sweeps_are_studies_of_their_own_in_one_database(plan, as_driver, tmp_path):
+    url = f"sqlite:///{tmp_path}/studies.db"
+    one, two = (replace(plan(LR, sampler="random", trials=4, storage=url, confirm=2), name=name) for name in ("a", "b"))
+    stages = [one, two, *(line.to_confirm([{"optimizer.lr": rate}]) for line, rate in ((one, "0.1"), (two, "0.2")))]
+    taken = [as_driver("driver", line).take().values["optimizer.lr"] for line in stages]
+    assert taken[2:] == ["0.1", "0.2"]
+    assert [line.study for line in stages] == ["a", "b", "a/confirm", "b/confirm"]
+
+
 def test_a_released_trial_is_taken_at_once(plan, as_driver):
     line = plan(LR, sampler="random", trials=1)
     first = as_driver("one", line)

@@ -8,6 +8,7 @@ and it is asked for again before anything is recorded.
 import math
 import time
 import warnings
+from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
@@ -56,11 +57,7 @@ class Study:
         """The study of that name; one driver makes it and says what it is, the others wait for that."""
         import optuna
 
-        common: dict[str, Any] = {
-            "study_name": self.plan.folder.name,
-            "storage": self.storage,
-            "pruner": _pruner(self.plan),
-        }
+        common: dict[str, Any] = {"study_name": self.plan.study, "storage": self.storage, "pruner": _pruner(self.plan)}
         sampler, until = optuna.samplers.RandomSampler(), time.monotonic() + 10 * SETTLED
         direction = "minimize" if self.plan.mode == "min" else "maximize"
         try:
@@ -75,10 +72,14 @@ class Study:
         study.set_user_attr("settings", self.plan.settings())
         return study
 
-    def take(self) -> Told | None:
-        """A trial for this driver to run: one that its driver has left, else a new one; None if there is none now."""
+    def take(self, *, but: Collection[int] = ()) -> Told | None:
+        """A trial for this driver to run: one that its driver has left, else a new one; None if there is none now.
+
+        Those numbers that are in `but` it does not take.
+        """
         for trial in self._trials():
-            if trial.state.name == "RUNNING" and self._is_left(trial) and self._claim(trial):
+            left = trial.state.name == "RUNNING" and trial.number not in but and self._is_left(trial)
+            if left and self._claim(trial):
                 attempt = trial.user_attrs.get("attempt", 0) + 1
                 self._set(trial, attempt=attempt)
                 return replace(self._begun(trial), worker=self.me, attempt=attempt)
@@ -257,7 +258,7 @@ def _sampler(plan: Plan, number: int) -> "BaseSampler":
     from optuna import samplers
 
     seed = (plan.seed * 1_000_003 + number) % 2**32
-    if plan.sampler == "gp":
+    if plan.sampler == "gp":  # the one sampler that imports torch into the driver
         return samplers.GPSampler(seed=seed, n_startup_trials=1)
     if plan.sampler == "cmaes":
         return samplers.CmaEsSampler(seed=seed, n_startup_trials=1, warn_independent_sampling=False)

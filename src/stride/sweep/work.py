@@ -5,6 +5,7 @@ import signal
 import time
 from collections.abc import Sequence
 from multiprocessing import connection
+from pathlib import Path
 
 from rich.console import Console
 
@@ -16,6 +17,7 @@ from stride.sweep.live import Live
 from stride.sweep.plan import Plan
 from stride.sweep.ranking import Ranking
 from stride.sweep.study import Study, Told
+from stride.sweep.trial_process import LAST_WORDS
 from stride.sweep.trials import Processes, Result, Trial
 
 ATTEMPTS = 3  # starts of a trial that is killed by something else than its sweep
@@ -39,6 +41,7 @@ class Work:
         self.console, self.signals = console, signals
         self.ranking = Ranking(plan, study)
         self.running: dict[int, Trial] = {}
+        self.in_use: set[int] = set()  # trials whose folder another process wrote into when they were last looked at
         self.written, self.writing = -60.0, 0.0
 
     def set_plan(self, plan: Plan) -> None:
@@ -75,6 +78,7 @@ class Work:
             if now >= beat:
                 self.study.beat()
                 self._let_go_of_what_was_taken()
+                self.in_use.clear()
                 beat = now + self.plan.lease / 5
             if now >= look and len(self.running) < self.plan.jobs:
                 if not self._start_more():
@@ -91,19 +95,35 @@ class Work:
     def _start_more(self) -> bool:
         """Fill the free places. False: there is nothing to start now."""
         while len(self.running) < self.plan.jobs and not self.signals:
-            told = None if self.too_many_failed() else self.study.take()
+            told = None if self.too_many_failed() else self.study.take(but=self.in_use)
             if told is None:
                 return False
             self._begin(told)
         return True
 
     def _begin(self, told: Told) -> None:
-        """Start a trial, or record what its last process had come to when it, or its driver, was killed."""
+        """Start a trial, or record what its last process had come to when it, or its driver, was killed.
+
+        One whose last process still lives, on a machine that was not heard of, is left for later.
+        """
+        if not self._is_free(self.plan.folder / str(told.number)):
+            self.study.release(told.number)
+            self.in_use.add(told.number)
+            return
         before = self._prepare(told)
         if before is None:
             self._start(told)
         else:
             self._tell(told.number, before)
+
+    def _is_free(self, folder: Path) -> bool:
+        """Whether nobody writes into a trial's folder; the process of a killed driver has time for its last words."""
+        until = time.monotonic() + 2 * LAST_WORDS
+        while in_use(folder):
+            if time.monotonic() > until or self.signals:
+                return False
+            time.sleep(trials.POLL)
+        return True
 
     def _prepare(self, told: Told) -> Result | None:
         """Make a trial's folder fit for a start; the result, if its last process had come to one.
@@ -111,8 +131,6 @@ class Work:
         A run that has a checkpoint goes on there; what has not come so far, or is no training, starts over.
         """
         folder = self.plan.folder / str(told.number)
-        while in_use(folder) and not self.signals:
-            time.sleep(trials.POLL)  # the process of a driver that was killed is about to end
         if not folder.exists():
             return None
         before = trials.ended_before(folder)
