@@ -10,6 +10,7 @@ from functools import partial
 
 import pytest
 import torch
+from omegaconf import OmegaConf
 
 import stride
 from stride import resume
@@ -99,6 +100,15 @@ def interrupted(tmp_path_factory):
         outcome, _ = train_in(tmp_path_factory.mktemp("interrupted"))
     assert outcome.status == "interrupted"
     return outcome.folder
+
+
+def test_a_run_that_was_begun_before_there_was_cross_validation_goes_on(interrupted, train_on, tmp_path):
+    shutil.copytree(interrupted, tmp_path / "old")
+    config = OmegaConf.load(tmp_path / "old" / "config.yaml")
+    del config["cv"]
+    OmegaConf.save(config, tmp_path / "old" / "config.yaml")
+    outcome, _ = train_on(name="old")
+    assert outcome.status == "finished"
 
 
 def test_after_a_change_the_same_line_goes_on_with_the_changed_plan(finished, train_on, tmp_path):

@@ -105,6 +105,8 @@ def _other_keys(folder: Path, cfg: "DictConfig") -> dict[str, tuple[Any, Any]]:
         return {}  # it ended before it was set up
     before: Any = OmegaConf.to_container(OmegaConf.load(folder / "config.yaml"))
     now = _node(cfg)
+    if "cv" not in before:
+        now.pop("cv", None)  # it was begun before there was cross-validation
     for key in FREE:
         before.pop(key, None)
         now.pop(key, None)
