@@ -74,6 +74,7 @@ def test_a_trial_is_told_its_words_its_share_and_the_environment_of_now(tmp_path
     trial.close()
 
 
+@pytest.mark.slow
 def test_the_warm_process_has_all_that_a_trial_imports_and_no_thread_of_its_own():
     """Else each trial pays for it again, and says nothing of it."""
     script = (
