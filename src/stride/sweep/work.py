@@ -215,7 +215,7 @@ class Work:
     def _write(self) -> None:
         """Write the report, but not so often that it costs more than a twentieth of the time."""
         now = time.monotonic()
-        if now - self.written < max(1.0, 20 * self.writing):
+        if now - self.written < max(5.0, 20 * self.writing):
             return
         write(self.plan.folder, self.ranking.report("running"))
         self.written, self.writing = time.monotonic(), time.monotonic() - now
