@@ -46,7 +46,7 @@ MAY_IMPORT = {
     "rebuild": {"build", "errors", "line", "report"},
     "init_from": {"errors", "line", "rebuild"},
     "coordinate_check": {"build", "errors", "line", "logs", "lr", "pipeline"},
-    "sweep": {"report", "errors", "keys", "run_folder", "trial_link"},
+    "sweep": {"build", "report", "errors", "keys", "run_folder", "trial_link"},
     "warm": {"callbacks", "cli", "module", "pipeline", "report"},
     "resume": {"errors", "keys", "lr", "report"},
     "preview": {"build", "callbacks", "errors", "logs", "lr"},

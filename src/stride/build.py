@@ -65,7 +65,7 @@ def refused_targets(cfg: "DictConfig", source: Path, environment: str = "") -> l
     own = tuple(f"{path.name}." for path in source.iterdir() if path.is_dir() and any(path.glob("*.py")))
     extra = tuple(f"{name.strip().rstrip('.')}." for name in environment.split(",") if name.strip())
     faults = []
-    for where, target in _targets(cfg):
+    for where, target in targets(cfg):
         if not target.startswith(ALLOWED + own + extra):
             law = "allowed: torch.nn, torch.optim, torchmetrics, Lightning's callbacks and loggers, packages in src/"
             package = target.partition(".")[0]
@@ -80,7 +80,8 @@ def refused_targets(cfg: "DictConfig", source: Path, environment: str = "") -> l
     return faults
 
 
-def _targets(cfg: Any, prefix: str = "") -> Iterator[tuple[str, str]]:
+def targets(cfg: Any, prefix: str = "") -> Iterator[tuple[str, str]]:
+    """Where each `_target_` of a config stands, and what it names."""
     from omegaconf import DictConfig, ListConfig
 
     if isinstance(cfg, DictConfig):
@@ -94,7 +95,7 @@ def _targets(cfg: Any, prefix: str = "") -> Iterator[tuple[str, str]]:
         if key == "_target_":
             yield where, str(cfg._target_)
         else:
-            yield from _targets(value, f"{where}.")
+            yield from targets(value, f"{where}.")
 
 
 def datamodule(cfg: "DictConfig") -> tuple["LightningDataModule", dict[str, Any]]:

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 from stride import resume, run_folder, trial_link
 from stride.errors import ConfigError, Exit, Fault
-from stride.keys import differences
 from stride.line import Line, load_config
 
 if TYPE_CHECKING:
@@ -71,13 +70,9 @@ def _refuse_ended(folder: Path, status: str, cfg: "DictConfig") -> None:
 
 def _differences(folder: Path, cfg: "DictConfig") -> dict[str, tuple[Any, Any]]:
     """The keys in which the config that `folder` was begun with differs from `cfg`; none where it has no config."""
-    from omegaconf import OmegaConf
-
     if not (folder / "config.yaml").is_file():
         return {}  # it ended before it was set up
-    before, now = (OmegaConf.to_container(each, resolve=True) for each in (load_config(folder), cfg))
-    pairs = differences(before, now).items()
-    return {key: pair for key, pair in pairs if key.partition(".")[0] not in resume.FREE and pair[0] != "***"}
+    return resume.learned_from(load_config(folder), cfg)
 
 
 def run(line: Line, folder: Path, record: "Record", train: Train) -> int:

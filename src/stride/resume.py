@@ -103,14 +103,19 @@ def _other_keys(folder: Path, cfg: "DictConfig") -> dict[str, tuple[Any, Any]]:
 
     if not (folder / "config.yaml").is_file():
         return {}  # it ended before it was set up
-    before: Any = OmegaConf.to_container(OmegaConf.load(folder / "config.yaml"))
-    now = _node(cfg)
-    if "cv" not in before:
+    changed = learned_from(OmegaConf.load(folder / "config.yaml"), cfg)
+    return {key: pair for key, pair in changed.items() if pair[1] is not None}
+
+
+def learned_from(before: Any, cfg: "DictConfig") -> dict[str, tuple[Any, Any]]:
+    """The keys of what is learned in which a run's own config differs from `cfg`; what is secret is not compared."""
+    plain, now = _node(before), _node(cfg)
+    if "cv" not in plain:
         now.pop("cv", None)  # it was begun before there was cross-validation
     for key in FREE:
-        before.pop(key, None)
+        plain.pop(key, None)
         now.pop(key, None)
-    return {key: pair for key, pair in differences(before, now).items() if pair[1] is not None and pair[0] != "***"}
+    return {key: pair for key, pair in differences(plain, now).items() if pair[0] != "***"}
 
 
 def start(cfg: "DictConfig", folder: Path) -> Start:

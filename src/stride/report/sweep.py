@@ -63,7 +63,7 @@ class SweepReport:
 
     @property
     def heading(self) -> str:
-        ended = sum(row.status not in (*OPEN, "interrupted") for row in self.rows)
+        ended = sum(row.status not in OPEN for row in self.rows)
         return f"{self.name}: {self.status}, {ended} of {self.trials} trials"
 
 

@@ -10,17 +10,19 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from statistics import fmean, stdev
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 
+from stride.build import targets
 from stride.errors import ConfigError, Exit, Fault
+from stride.report.cross_validation import mean, standard_error
 from stride.report.sweep import Confirmed, SweepReport, print_report, write
 from stride.sweep import devices, trials
 from stride.sweep import plan as plans
 from stride.sweep.plan import Plan
 from stride.sweep.space import AroundFound
+from stride.sweep.storage import JOURNAL
 from stride.sweep.study import Study
 from stride.sweep.trials import Processes
 from stride.sweep.work import Work
@@ -72,7 +74,7 @@ def run(
             if not sweep.is_done():
                 sweep.run()
             confirmed = _confirm(sweep, at_work)
-            outcome = _finish(sweep, confirmed, sweep.failures())
+            outcome = _finish(sweep, confirmed)
     finally:
         processes.close()
     if not processes.started and not signals and sweep.is_done():
@@ -91,7 +93,7 @@ def _is_new(plan: Plan) -> bool:
         return True
     except OSError as error:
         raise ConfigError(Fault("output_root", f"{folder}: {error.strerror}")) from error
-    ours = there & {"study.journal", "sweep.json", "logs"}
+    ours = there & {JOURNAL, "sweep.json", "logs"}
     if there and not ours:
         raise ConfigError(Fault("name", f"{folder} is there already", "it holds no sweep", plan.another_name))
     return not there
@@ -108,18 +110,7 @@ def _needs_fresh(cfg: "DictConfig", plan: Plan) -> bool:
 
 def _warm(cfg: "DictConfig") -> list[str]:
     """What every trial would import: torch and Lightning, and the modules of what the config names."""
-    from omegaconf import OmegaConf
-
-    def targets(node: Any) -> Iterator[str]:
-        if isinstance(node, dict):
-            if isinstance(node.get("_target_"), str):
-                yield node["_target_"]
-            node = list(node.values())
-        if isinstance(node, list):
-            for item in node:
-                yield from targets(item)
-
-    named = (target.rpartition(".")[0] for target in targets(OmegaConf.to_container(cfg)))
+    named = (target.rpartition(".")[0] for _, target in targets(cfg))
     return list(dict.fromkeys([WARM, *named]))
 
 
@@ -160,17 +151,14 @@ def _confirm(sweep: Work, at_work: Callable[[Plan], Work]) -> list[Confirmed]:
     for leader in leaders:
         words = {key: text for key, text in leader.words.items() if key != "seed"}
         scores = [row.score for row in rows if {key: row.words[key] for key in words} == words]
-        known = [score for score in scores if score is not None]
-        whole = len(known) == len(scores)
-        error = stdev(known) / len(known) ** 0.5 if whole and len(known) > 1 else None
-        confirmed.append(Confirmed(leader.name, leader.words, scores, fmean(known) if whole else None, error))
+        confirmed.append(Confirmed(leader.name, leader.words, scores, mean(scores), standard_error(scores)))
     sign = 1 if plan.mode == "min" else -1
     return sorted(confirmed, key=lambda one: (one.mean is None, sign * (one.mean or 0.0)))
 
 
-def _finish(sweep: Work, confirmed: Sequence[Confirmed], failures: int) -> SweepOutcome:
+def _finish(sweep: Work, confirmed: Sequence[Confirmed]) -> SweepOutcome:
     """The report of what this sweep has come to, and the exit code that says it."""
-    plan, signals, done = sweep.plan, sweep.signals, sweep.is_done()
+    plan, signals, done, failures = sweep.plan, sweep.signals, sweep.is_done(), sweep.failures()
     notes = []
     if not done and sweep.too_many_failed():
         law = f"more than sweep.max_failures={plan.max_failures}"

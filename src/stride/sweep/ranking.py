@@ -18,6 +18,7 @@ class Ranking:
     def __init__(self, plan: Plan, study: Study) -> None:
         self.plan, self.study = plan, study
         self.ended: dict[int, Row] = {}
+        self.dropped: set[str] = set()  # trials without checkpoints: none comes back among the best as more end
 
     def rows(self) -> list[Row]:
         """A row for each trial that was ever begun, by number."""
@@ -53,7 +54,7 @@ class Ranking:
         """The best trials of those that ran to their end, no two with the same words but for the seed."""
         found: dict[tuple[tuple[str, str], ...], Row] = {}
         for row in ranked(self.rows()):
-            if row.status in ("finished", "stopped_early") and row.score is not None:
+            if row.ended and row.score is not None:
                 found.setdefault(tuple((key, text) for key, text in row.words.items() if key != "seed"), row)
         return list(found.values())[:count]
 
@@ -61,6 +62,9 @@ class Ranking:
         """Remove those of all trials that have ended, but for the best few."""
         self.rows()
         for row in ranked(list(self.ended.values()))[self.plan.keep_checkpoints :]:
+            if row.name in self.dropped:
+                continue
+            self.dropped.add(row.name)
             for checkpoints in list((self.plan.folder / row.name).rglob("checkpoints")):
                 run = checkpoints.parent
                 record.Record(run, record.read(run)).update(best_checkpoint=None)

@@ -14,7 +14,7 @@ import sys
 import time
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from multiprocessing import forkserver
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
@@ -209,8 +209,8 @@ def stop(trials: Collection[Trial], how: int, hurry: Sequence[int] = ()) -> None
         close_record(trial.folder, "interrupted")
 
 
-def ended_before(folder: Path) -> Result | None:
-    """The result of a trial that had ended when its driver was killed, before it could tell."""
+def recorded(folder: Path) -> Result | None:
+    """The result that a trial's own record tells; None where its run has not ended."""
     with contextlib.suppress(OSError, ValueError, LookupError):
         data = record.read(folder)
         if data["status"] in ENDED:
@@ -242,11 +242,9 @@ def _signal(trials: Collection[Trial], how: int) -> None:
 
 
 def _result(code: int, trial: Trial) -> Result:
-    data = None
-    with contextlib.suppress(OSError, ValueError):
-        data = record.read(trial.folder)
-    if code in (Exit.DONE, Exit.DIVERGED) and data is not None and data["status"] in ENDED:
-        return Result(data["status"], data["score"]["value"], untrained=trial.untrained)
+    ended = recorded(trial.folder) if code in (Exit.DONE, Exit.DIVERGED) else None
+    if ended is not None:
+        return replace(ended, untrained=trial.untrained)
     status = "interrupted" if code in STOPPED else "failed"
     close_record(trial.folder, status)
     return Result(status, None, _reason(code, trial.stderr))

@@ -22,6 +22,7 @@ from stride.sweep.trials import Processes, Result, Trial
 
 ATTEMPTS = 3  # starts of a trial that is killed by something else than its sweep
 LOOK = 1.0  # seconds between two looks at what other drivers have left
+PAUSE = 5.0  # seconds at least between two reports; the page asks for a new one every ten
 TICK = 0.25  # seconds between two pictures of the live table
 
 
@@ -133,7 +134,7 @@ class Work:
         folder = self.plan.folder / str(told.number)
         if not folder.exists():
             return None
-        before = trials.ended_before(folder)
+        before = trials.recorded(folder)
         if before is None and next(folder.rglob("checkpoints"), None) is None:
             shutil.rmtree(folder)
         return before
@@ -215,7 +216,7 @@ class Work:
     def _write(self) -> None:
         """Write the report, but not so often that it costs more than a twentieth of the time."""
         now = time.monotonic()
-        if now - self.written < max(5.0, 20 * self.writing):
+        if now - self.written < max(PAUSE, 20 * self.writing):
             return
         write(self.plan.folder, self.ranking.report("running"))
         self.written, self.writing = time.monotonic(), time.monotonic() - now
