@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -115,6 +116,19 @@ def test_a_grid_runs_every_combination_once_and_ranks_them(tmp_path, script, cap
     assert "the best optimizer.lr=0.01 lies at the upper edge of 0.001,0.01; a better one may lie above" in shown
     told = json.loads((outcome.folder / "0" / "run.json").read_text())["overrides"]
     assert told[:3] == ["seed=0", "optimizer.lr=0.001", "optimizer=adam"]
+
+
+def test_no_trial_is_taken_before_it_can_start(tmp_path, script, monkeypatch):
+    """Of two drivers, the one that is still importing must not hold a trial that the other could run."""
+    (tmp_path / "slow_to_import.py").write_text(
+        "import pathlib, time; time.sleep(0.5); pathlib.Path(__file__).with_name('warm').write_text(str(time.time()))"
+    )
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    outcome = run(["seed=0,7"], config(tmp_path), script=script, warm=["slow_to_import"])
+    told = [json.loads(line) for line in (outcome.folder / "study.journal").read_text().splitlines()]
+    begun = [datetime.fromisoformat(one["datetime_start"]).timestamp() for one in told if one.get("datetime_start")]
+    assert len(begun) == 2
+    assert min(begun) > float((tmp_path / "warm").read_text())
 
 
 def test_a_failed_trial_is_recorded_with_its_reason_and_the_others_go_on(tmp_path, script, capsys):

@@ -123,7 +123,7 @@ class Processes:
     def __init__(self, script: Path, *, fresh: bool, warm: Sequence[str]) -> None:
         self.script, self.warm = script, list(warm)
         self.context: Any = multiprocessing.get_context("spawn" if fresh else "forkserver")
-        self.fresh = fresh
+        self.fresh, self.is_warm = fresh, False
         self.started = 0
 
     def warm_up(self) -> None:
@@ -132,6 +132,15 @@ class Processes:
             with _without_main():
                 self.context.set_forkserver_preload(["stride.sweep.own_group", *self.warm])
                 forkserver.ensure_running()
+
+    def wait_until_warm(self) -> None:
+        """Return once a trial that is asked for starts at once: who waits with one in hand keeps it from others."""
+        if not self.fresh and not self.is_warm:
+            with _without_main():
+                first = self.context.Process(target=int)
+                first.start()
+                first.join()
+            self.is_warm = True
 
     def start(
         self,

@@ -95,6 +95,7 @@ class Work:
 
     def _start_more(self) -> bool:
         """Fill the free places. False: there is nothing to start now."""
+        self.processes.wait_until_warm()
         while len(self.running) < self.plan.jobs and not self.signals:
             told = None if self.too_many_failed() else self.study.take(but=self.in_use)
             if told is None:
