@@ -4,7 +4,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from stride import run_folder
-from stride.errors import ConfigError
+from stride.errors import ConfigError, StorageError
 
 RANKS = ("RANK", "SLURM_PROCID", "NODE_RANK", "LOCAL_RANK", "SLURM_JOB_ID", "SLURM_STEP_ID", "TORCHELASTIC_RUN_ID")
 
@@ -80,5 +80,5 @@ def test_other_processes_are_handed_the_folder_and_make_none(tmp_path, monkeypat
 
 def test_a_place_that_cannot_be_written_is_a_fault_of_storage(tmp_path):
     (tmp_path / "runs").write_text("a file where the folder should be")
-    with pytest.raises(run_folder.StorageError, match="runs"):
+    with pytest.raises(StorageError, match="runs"):
         run_folder.make(config(name="a"), tmp_path, NEVER)

@@ -2,13 +2,14 @@
 
 import inspect
 import math
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from stride.errors import ConfigError, Fault, one_line
+from stride.errors import ConfigError, Fault, nearest, one_line
 from stride.lr.plan import Span
 from stride.resume import Start, afresh
 
@@ -67,16 +68,15 @@ def refused_targets(cfg: "DictConfig", source: Path, environment: str = "") -> l
     faults = []
     for where, target in targets(cfg):
         if not target.startswith(ALLOWED + own + extra):
+            module, _, name = target.rpartition(".")
+            near = nearest(module, [prefix.rstrip(".") for prefix in ALLOWED]) if "." in module else None
             law = "allowed: torch.nn, torch.optim, torchmetrics, Lightning's callbacks and loggers, packages in src/"
+            law = f"did you mean `{near}.{name}`?" if near else law
             package = target.partition(".")[0]
-            faults.append(
-                Fault(
-                    where,
-                    f"{target!r} may not be called",
-                    law,
-                    f"STRIDE_ALLOW_TARGETS={package} python train.py ...",
-                )
-            )
+            # Nobody is led to open all of torch, or the standard library.
+            closed = package in sys.stdlib_module_names or any(one.startswith(f"{package}.") for one in ALLOWED)
+            attempt = "" if closed or near else f"STRIDE_ALLOW_TARGETS={package} python train.py ..."
+            faults.append(Fault(where, f"{target!r} may not be called", law, attempt))
     return faults
 
 
@@ -230,13 +230,14 @@ def run(
     from pytorch_lightning import seed_everything
 
     from stride.callbacks.history import History
+    from stride.callbacks.step_seed import StepSeed
 
     seed_everything(cfg.seed, workers=True, verbose=False)
     data, spec = datamodule(cfg)
     start = start or afresh(cfg)
     model = module(cfg, spec, lr, start.span)
     history = History(cfg.objective.score.name, cfg.objective.score.mode, watch)
-    callbacks = [*_lr_callbacks(cfg, start), history, *(_watchers(cfg, folder) if folder else ())]
+    callbacks = [StepSeed(cfg.seed), *_lr_callbacks(cfg, start), history, *(_watchers(cfg, folder) if folder else ())]
     return Run(_trainer(cfg, callbacks, folder, start.step), model, data, history)
 
 
@@ -434,7 +435,10 @@ def _watchers(cfg: "DictConfig", folder: Path) -> list["Callback"]:
 
 
 def _trainer(cfg: "DictConfig", callbacks: list["Callback"], folder: Path | None, step: int) -> "Trainer":
+    from lightning_fabric.plugins import TorchCheckpointIO
     from pytorch_lightning.callbacks import Checkpoint, ProgressBar
+
+    from stride.checkpoint_io import SealedIO
 
     loggers = [
         _made(node, f"logger.{name}", folder, step)
@@ -454,7 +458,12 @@ def _trainer(cfg: "DictConfig", callbacks: list["Callback"], folder: Path | None
     }
     if node.get("profiler") is not None and not isinstance(node.profiler, str):
         fixed["profiler"] = _made(node.pop("profiler"), "trainer.profiler", folder)
-    return _call(partial(_instantiate(node, "trainer"), **fixed), "trainer")
+    trainer = _call(partial(_instantiate(node, "trainer"), **fixed), "trainer")
+    if (
+        type(trainer.strategy.checkpoint_io) is TorchCheckpointIO
+    ):  # not one that was asked for, or that a strategy needs
+        trainer.strategy.checkpoint_io = SealedIO()
+    return trainer
 
 
 def _made(node: "DictConfig", where: str, folder: Path | None, step: int = 0) -> Any:

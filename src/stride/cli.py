@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from stride import help_page, run_folder
-from stride.errors import ConfigError, Exit, Fault, one_line
+from stride.errors import ConfigError, Exit, Fault, StorageError, one_line
 from stride.line import CONF, Line, groups
 from stride.pipeline import checked, run
 
@@ -27,7 +27,7 @@ def main(words: Sequence[str]) -> int:
         return _main(list(words))
     except ConfigError as error:
         fault, code = str(error), Exit.BAD_INPUT
-    except run_folder.StorageError as error:
+    except StorageError as error:
         fault, code = f"error: output_root: {error}", Exit.STORAGE
     if os.environ.get("DEBUG") == "1":
         traceback.print_exc()

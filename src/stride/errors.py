@@ -46,6 +46,10 @@ class Diverged(Exception):
     """The loss or a gradient stopped being a finite number; the process exits with 4."""
 
 
+class StorageError(Exception):
+    """A folder or file of the run cannot be written; the process exits with 5."""
+
+
 class PlanBroken(Exception):
     """A step used an LR that was not planned, and nobody said why; the process exits with 1."""
 

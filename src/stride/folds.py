@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stride import resume, run_folder, trial_link
-from stride.errors import ConfigError, Exit, Fault
+from stride.errors import ConfigError, Exit, Fault, StorageError
 from stride.line import Line, load_config
 
 if TYPE_CHECKING:
@@ -130,7 +130,7 @@ def _trained(line: Line, parent: Path, number: int, of: str, train: Train) -> tu
         try:
             folder.mkdir(exist_ok=True)
         except OSError as error:
-            raise run_folder.StorageError(f"{folder}: {error.strerror}") from error
+            raise StorageError(f"{folder}: {error.strerror}") from error
         print(f"\n{of}: {parent.name}/{folder.name}")
     cfg = line.cfg.copy()
     cfg.cv.fold, cfg.name, cfg.output_root = number, folder.name, str(parent)

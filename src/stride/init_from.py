@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from stride import checkpoint_file
 from stride.errors import ConfigError, Fault, one_line
 from stride.line import find_run
 from stride.rebuild import checkpoint_of
@@ -43,12 +44,17 @@ class Loaded:
 
 
 def find_weights(source: str | Path) -> Path:
-    """The file that `source` stands for: itself, or a run's best checkpoint. Raises ConfigError if there is none."""
+    """The file that `source` stands for: itself, or a run's best checkpoint. Raises ConfigError for none."""
     path = Path(source).expanduser()
     try:
-        return path if path.is_file() else checkpoint_of(find_run(str(source)))
+        path = path if path.is_file() else checkpoint_of(find_run(str(source)))
     except ConfigError as error:
         raise ConfigError(*(replace(fault, where="init_from") for fault in error.faults)) from None
+    with path.open("rb") as file:
+        is_archive = file.read(2) == b"PK"
+    if is_archive:  # else one that torch wrote before 1.6, without checksums
+        checkpoint_file.refuse_damaged(path, "init_from")
+    return path
 
 
 def load_weights(module: "Module", source: str | Path) -> Loaded:

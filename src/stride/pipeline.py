@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from stride import build, check, folds, resume, run_folder, trial_link
+from stride import build, check, checkpoint_file, folds, resume, run_folder, trial_link
 from stride.errors import ConfigError, Diverged, Exit, Fault, PlanBroken, one_line
 from stride.init_from import find_weights, load_weights
 from stride.line import FROM_RUN, ROOT, Line, each_trial, read
@@ -55,7 +55,7 @@ def checked(words: Sequence[str], *, multirun: bool = False) -> Line:
     """Read and check a line. Raises ConfigError with every fault in it; imports no torch, makes no folder."""
     line, faults = read(list(words), multirun=multirun)
     extra = os.environ.get("STRIDE_ALLOW_TARGETS", "")
-    faults += _weights_not_there(line.cfg)
+    faults += _files_not_there(line.cfg)
     for cfg in each_trial(line):
         faults += [*build.refused_targets(cfg, ROOT / "src", extra), *check.faults(cfg, line.typed)]
     if faults:
@@ -63,13 +63,19 @@ def checked(words: Sequence[str], *, multirun: bool = False) -> Line:
     return line
 
 
-def _weights_not_there(cfg: "DictConfig") -> Sequence[Fault]:
-    try:
-        if cfg.get("init_from") is not None:
-            find_weights(cfg.init_from)
-    except ConfigError as error:
-        return error.faults
-    return ()
+def _files_not_there(cfg: "DictConfig") -> list[Fault]:
+    """Checkpoints that were typed and are not there, or not whole."""
+    from omegaconf import OmegaConf
+
+    faults: list[Fault] = []
+    for key, find in (("init_from", find_weights), ("resume.from", resume.find_typed)):
+        typed = OmegaConf.select(cfg, key)
+        try:
+            if isinstance(typed, str):
+                find(typed)
+        except ConfigError as error:
+            faults += error.faults
+    return faults
 
 
 def _first_of_each_key(faults: list[Fault]) -> list[Fault]:
@@ -145,6 +151,10 @@ def _train(line: Line, folder: Path, record: "Record", *, reports: bool = True) 
         for note in check.notes(cfg):
             print(f"note: {note}")
     start = resume.start(cfg, folder)
+    if record.folder is not None:
+        checkpoint_file.remove_leftovers(folder / resume.CHECKPOINTS)
+        for path, why in start.damaged.items():
+            print(f"note: {path} is damaged: {why}; the run goes on from {start.checkpoint}, step {start.step}")
     lr = start.lr or _asked_lr(cfg, record)
     if cfg.lr_finder and start.checkpoint is None:
         with _timed(record, "tune"):
@@ -161,6 +171,8 @@ def _train(line: Line, folder: Path, record: "Record", *, reports: bool = True) 
                 print(loaded)
         # What was typed, with what the data has filled in: the same line is to find itself again.
         cfg.model, cfg.objective = start.cfg.model, start.cfg.objective
+        if start.checkpoint is not None:
+            resume.refuse_other_model(start.checkpoint, parts.module)
         record.save_config(cfg)
     record.update(lr={"used": lr}, device=_device(parts.trainer))
     with _timed(record, "fit"):

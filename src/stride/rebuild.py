@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from stride import build
+from stride import build, checkpoint_file
 from stride.errors import ConfigError, Fault
 from stride.line import find_run, load_config
 
@@ -20,6 +20,7 @@ def load(run: str | Path) -> "LightningModule":
 
     folder = find_run(str(run))
     cfg, weights = load_config(folder), checkpoint_of(folder)
+    checkpoint_file.refuse_damaged(weights, "run")
     module = build.module(cfg, {}, cfg.optimizer.lr)
     module.load_state_dict(torch.load(weights, map_location="cpu", weights_only=True)["state_dict"])
     return module.eval()

@@ -1,9 +1,10 @@
 """Resuming: which checkpoint a run goes on from, and with which plan of the LR."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from stride import checkpoint_file
 from stride.errors import ConfigError, Fault, one_line
 from stride.keys import differences, look_up
 from stride.lr.duration import Horizon
@@ -12,8 +13,10 @@ from stride.lr.schedule import OWN_WARMUP
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
+    from pytorch_lightning import LightningModule
 
-LAST = Path("checkpoints", "last.ckpt")
+CHECKPOINTS = "checkpoints"
+LAST = Path(CHECKPOINTS, "last.ckpt")
 SHORT_WARMUP = {"_target_": "stride.lr.ramp.linear", "_partial_": True, "length": "5%"}
 
 # What the plan of the LR follows from: how long the run is and how much a step sees, and the law itself.
@@ -43,6 +46,7 @@ class Start:
         lr: the peak where the checkpoint settles it; None: what is asked, found or scaled.
         span: the part of the run that law and warm-up are laid over.
         changes: whether the plan is another one than the checkpoint's.
+        damaged: newer checkpoints that were passed over, and what is wrong with each.
     """
 
     cfg: "DictConfig"
@@ -52,6 +56,7 @@ class Start:
     lr: float | None = None
     span: Span = field(default_factory=Span)
     changes: bool = False
+    damaged: dict[Path, str] = field(default_factory=dict)
 
     @property
     def begins(self) -> bool:
@@ -120,26 +125,54 @@ def learned_from(before: Any, cfg: "DictConfig") -> dict[str, tuple[Any, Any]]:
 
 def start(cfg: "DictConfig", folder: Path) -> Start:
     """How the run in `folder` starts."""
-    checkpoint = checkpoint_for(folder, cfg)
-    return settle(cfg, checkpoint) if checkpoint else afresh(cfg)
+    checkpoint, damaged = checkpoint_for(folder, cfg)
+    return replace(settle(cfg, checkpoint), damaged=damaged) if checkpoint else afresh(cfg)
 
 
-def checkpoint_for(folder: Path, cfg: "DictConfig") -> Path | None:
-    """The checkpoint that a training run in `folder` starts from; None: it starts afresh.
+def checkpoint_for(folder: Path, cfg: "DictConfig") -> tuple[Path | None, dict[Path, str]]:
+    """The checkpoint that a training run in `folder` starts from (None: afresh), and what was passed over for it.
 
-    Raises ConfigError for a typed path that leads to none.
+    Raises ConfigError for a typed path that leads to no whole one, and where all that there are are damaged.
     """
     source = cfg.resume["from"]
     if cfg.task != "train" or source == "never":
-        return None
+        return None, {}
     if source == "auto":
-        return folder / LAST if (folder / LAST).is_file() else None
-    typed = Path(source).expanduser()
-    for path in (typed, typed / LAST):
-        if path.is_file():
-            return path
-    law = "a checkpoint, or the folder of a run that has checkpoints/last.ckpt"
-    raise ConfigError(Fault("resume.from", f"there is no checkpoint at {source!r}", law, "resume.from=auto"))
+        found, damaged = checkpoint_file.newest(folder / CHECKPOINTS)
+        if found is None and damaged:
+            told = "; ".join(f"{path}: {why}" for path, why in damaged.items())
+            attempt = f"resume.from=never name={folder.name}-2"
+            raise ConfigError(Fault("name", "no checkpoint of this run is whole", told, attempt))
+        return found, damaged
+    return find_typed(source), {}
+
+
+def find_typed(source: str) -> Path | None:
+    """The whole checkpoint that a typed path stands for: itself, or the newest of a run's folder.
+
+    None where it is no path. Raises ConfigError where there is none.
+    """
+    if source in ("auto", "never"):
+        return None
+    path = Path(source).expanduser()
+    law = "a checkpoint, or the folder of a run that has one"
+    if path.is_dir():
+        inside = path / CHECKPOINTS if (path / CHECKPOINTS).is_dir() else path
+        found, damaged = checkpoint_file.newest(inside)
+        if found is not None:
+            return found
+        told = "; ".join(f"{damaged_path.name}: {why}" for damaged_path, why in damaged.items())
+        raise ConfigError(Fault("resume.from", f"there is no whole checkpoint in {path}", told or law))
+    if not path.is_file():
+        raise ConfigError(Fault("resume.from", f"there is no checkpoint at {str(path)!r}", law, _instead(path)))
+    checkpoint_file.refuse_damaged(path, "resume.from", _instead(path))
+    return path
+
+
+def _instead(path: Path) -> str:
+    """What to type in place of a path that leads to no checkpoint: the newest whole one of its folder."""
+    found, _ = checkpoint_file.newest(path.parent)
+    return f"resume.from={found}" if found else "resume.from=auto"
 
 
 def afresh(cfg: "DictConfig") -> Start:
@@ -197,8 +230,35 @@ def _read(checkpoint: Path) -> tuple[int, dict[str, Any]]:
         told = torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True)
         return told["global_step"], told["callbacks"].get("LRPlan", {})
     except Exception as error:
-        law = "it is no checkpoint of a run, or damaged"
-        raise ConfigError(Fault("resume.from", f"{checkpoint} cannot be read", f"{law}: {one_line(error)}")) from error
+        raise ConfigError(_unreadable(checkpoint, error)) from error
+
+
+def _unreadable(checkpoint: Path, error: Exception) -> Fault:
+    """What to say of a file that is whole and yet cannot be gone on from."""
+    import torch
+
+    try:
+        code = torch.serialization.get_unsafe_globals_in_checkpoint(str(checkpoint))
+    except Exception:
+        code = []
+    if code:
+        law = "a checkpoint holds tensors and plain data; nothing of it was run"
+        return Fault("resume.from", f"{checkpoint} holds code ({', '.join(sorted(code)[:3])})", law)
+    law = "it is no checkpoint of a training run"
+    return Fault("resume.from", f"{checkpoint} cannot be read", f"{law}: {one_line(error, 120)}")
+
+
+def refuse_other_model(checkpoint: Path, module: "LightningModule") -> None:
+    """Raises ConfigError where the weights of a checkpoint are not those of this module: names and shapes."""
+    import torch
+
+    own = module.state_dict()
+    told = torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True)["state_dict"]
+    for name in [*own, *(name for name in told if name not in own)]:
+        here, there = (list(state[name].shape) if name in state else None for state in (own, told))
+        if here != there:
+            what = f"{checkpoint} is of another model: {name} is {there or 'not'} there, {here or 'not'} here"
+            raise ConfigError(Fault("resume.from", what, "a run goes on with its own model", "init_from=..."))
 
 
 def _asked(cfg: "DictConfig", mode: str, in_force: "DictConfig", span: Span) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
-from stride.errors import ConfigError, Fault
+from stride.errors import ConfigError, Fault, StorageError
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -17,10 +17,6 @@ if TYPE_CHECKING:
 # Rank 0 makes the folder; processes that it starts find its path here.
 HANDED_DOWN = "STRIDE_RUN_DIR"
 LOCK = "lock"
-
-
-class StorageError(Exception):
-    """A folder or file of the run cannot be written; the process exits with 5."""
 
 
 def is_first_process() -> bool:

@@ -28,3 +28,15 @@ def loss_of(outputs: Any) -> Tensor | float:
     """The detached loss in what training_step returned; 0 where it returned none."""
     loss = outputs.get("loss") if isinstance(outputs, dict) else outputs
     return loss.detach() if isinstance(loss, Tensor) else 0.0
+
+
+def ends_epoch(trainer: Trainer) -> bool:
+    """Whether the batch that just ended is the epoch's last."""
+    return trainer.fit_loop.epoch_loop._num_ready_batches_reached()
+
+
+def validation_follows(trainer: Trainer) -> bool:
+    """Whether a validation is due with the batch that just ended."""
+    loop = trainer.fit_loop
+    assert loop._data_fetcher is not None
+    return loop.epoch_loop._should_check_val_fx(loop._data_fetcher)

@@ -1,0 +1,102 @@
+"""A run goes on from any of its checkpoints as if it had never stopped: weights, optimizer, LR, metrics, to the bit."""
+
+import json
+import shutil
+
+import pytest
+import torch
+
+import stride
+from stride.callbacks.checkpoint import LastCheckpoint
+
+EPOCH = 8  # batches of one
+EPOCHS = 3
+SMALL = [
+    "datamodule=wine",
+    "model=mlp",
+    "model.hidden=[8]",
+    "model.dropout=0.3",
+    f"trainer.max_epochs={EPOCHS}",
+    "callbacks.progress=null",
+    "callbacks.checkpoint_last.every='1 step'",
+    "logger=csv",
+    "trainer.log_every_n_steps=1",
+]
+HALVES = ["trainer.val_check_interval=0.5"]
+
+
+def kept_at_every_step(patch, kept):
+    """Have the checkpoints of a run copied to `kept / N` as they are after step N."""
+    plain = LastCheckpoint.save
+
+    def save(self, trainer):
+        plain(self, trainer)
+        shutil.copytree(self._last.parent, kept / str(trainer.global_step))
+
+    patch.setattr(LastCheckpoint, "save", save)
+
+
+def state_of(folder):
+    """All that must be equal, of a run that has ended."""
+    last = torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)
+    best = torch.load(folder / "checkpoints" / "best.ckpt", weights_only=True)
+    callbacks = {name: state for name, state in last["callbacks"].items() if "heckpoint" not in name}
+    record = json.loads((folder / "run.json").read_text())
+    told = {key: record[key] for key in ("status", "steps", "epochs", "scores", "last", "score")}
+    state = {key: last[key] for key in ("state_dict", "optimizer_states", "lr_schedulers", "loops")}
+    texts = [(folder / name).read_text() for name in ("lr_trace.csv", "metrics.csv")]
+    return {**state, "callbacks": callbacks, "best": best["state_dict"], "record": told, "texts": texts}
+
+
+def difference(one, other, where=""):
+    """Where two states differ first; None where they are equal to the bit."""
+    if isinstance(one, dict) and isinstance(other, dict) and one.keys() == other.keys():
+        found = (difference(one[key], other[key], f"{where}.{key}") for key in one)
+    elif isinstance(one, list | tuple) and len(one) == len(other):
+        found = (difference(*pair, f"{where}[{place}]") for place, pair in enumerate(zip(one, other, strict=True)))
+    elif isinstance(one, torch.Tensor):
+        return None if one.dtype == other.dtype and torch.equal(one, other) else f"{where}: {one} is not {other}"
+    else:
+        return None if one == other else f"{where}: {one!r} is not {other!r}"
+    return next((each for each in found if each), None)
+
+
+def went_on(whole, kept, step, words):
+    """A run that goes on from the checkpoint of a step, in a folder as its interruption would have left it."""
+    folder = whole.with_name(f"from-{step}")
+    shutil.copytree(whole, folder)
+    shutil.rmtree(folder / "checkpoints")
+    shutil.copytree(kept / str(step), folder / "checkpoints")
+    record = json.loads((folder / "run.json").read_text())
+    (folder / "run.json").write_text(json.dumps({**record, "status": "interrupted"}))
+    stride.run([*words, f"name={folder.name}"])
+    return folder
+
+
+def differences_of(tmp_path, words, steps):
+    """What differs after a resume from each of these steps: {step: where}."""
+    words = [*SMALL, *words, f"output_root={tmp_path}"]
+    with pytest.MonkeyPatch.context() as patch:
+        kept_at_every_step(patch, tmp_path / "kept")
+        whole = stride.run([*words, "name=whole"]).folder
+    wanted, found = state_of(whole), {}
+    for step in steps:
+        folder = went_on(whole, tmp_path / "kept", step, words)
+        found[step] = difference(wanted, state_of(folder))
+        shutil.rmtree(folder)
+    return {step: where for step, where in found.items() if where}
+
+
+MIXED = [2, EPOCH // 2, EPOCH, EPOCH + 3, 2 * EPOCH, 3 * EPOCH - 1]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["scheduler=cosine"],
+        ["scheduler=plateau", "scheduler.patience=0", *HALVES],
+    ],
+    ids=" ".join,
+)
+def test_a_run_goes_on_from_any_checkpoint_to_the_bit(tmp_path, words):
+    assert differences_of(tmp_path, words, MIXED) == {}
