@@ -1,13 +1,16 @@
 """A run goes on from any of its checkpoints as if it had never stopped: weights, optimizer, LR, metrics, to the bit."""
 
 import json
+import os
 import shutil
+import signal
 
 import pytest
 import torch
 
 import stride
 from stride.callbacks.checkpoint import LastCheckpoint
+from stride.callbacks.history import History
 
 EPOCH = 8  # batches of one
 EPOCHS = 3
@@ -100,3 +103,45 @@ MIXED = [2, EPOCH // 2, EPOCH, EPOCH + 3, 2 * EPOCH, 3 * EPOCH - 1]
 )
 def test_a_run_goes_on_from_any_checkpoint_to_the_bit(tmp_path, words):
     assert differences_of(tmp_path, words, MIXED) == {}
+
+
+def signalled(patch, hook, step, number):
+    """Have this process sent a signal in a hook, once, after so many optimizer steps."""
+    sent = []
+
+    def send(self, trainer, *_):
+        if trainer.global_step == step and not sent:
+            sent.append(os.kill(os.getpid(), number))
+
+    patch.setattr(History, hook, send, raising=False)
+
+
+STOPS = {
+    "in a step": ("on_train_batch_start", 5, []),
+    "in an epoch's last step": ("on_train_batch_start", EPOCH - 1, []),
+    "in a step that a validation follows": ("on_train_batch_start", EPOCH // 2 - 1, HALVES),
+    "in a validation": ("on_validation_batch_end", EPOCH, ["datamodule.eval_batch_size=8"]),
+    "in a validation within an epoch": (
+        "on_validation_batch_end",
+        EPOCH + EPOCH // 2,
+        [*HALVES, "datamodule.eval_batch_size=8"],
+    ),
+    "between two steps of three batches": ("on_train_batch_start", 3, ["trainer.accumulate_grad_batches=3"]),
+    "in the last step": ("on_train_batch_start", 3 * EPOCH - 1, []),
+}
+
+
+@pytest.mark.parametrize("moment", STOPS)
+def test_a_run_that_is_told_to_stop_saves_and_goes_on_to_the_bit(tmp_path, moment):
+    hook, step, words = STOPS[moment]
+    words = [*SMALL, "callbacks.checkpoint_last.every='1 epoch'", *words, f"output_root={tmp_path}"]
+    words.remove("callbacks.checkpoint_last.every='1 step'")
+    whole = stride.run([*words, "name=whole"])
+    with pytest.MonkeyPatch.context() as patch:
+        signalled(patch, hook, step, signal.SIGTERM)
+        cut = stride.run([*words, "name=cut"])
+    assert (cut.status, cut.exit_code) == ("interrupted", 143)
+    saved = torch.load(cut.folder / "checkpoints" / "last.ckpt", weights_only=True)["global_step"]
+    assert saved == step + hook.startswith("on_train")
+    assert stride.run([*words, "name=cut"]).status == whole.status
+    assert difference(state_of(whole.folder), state_of(cut.folder)) is None

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from stride.lr.finding import Finding
     from stride.lr.plan import Plan
     from stride.lr.schedule import Schedule
+    from stride.stop import StopRequest
     from stride.tune import RangeTest
 
 # What a config may name in `_target_`. Hydra's own block-list is no boundary: torch.load passes it.
@@ -221,16 +222,18 @@ def run(
     lr: float,
     start: Start | None = None,
     watch: Callable[[int, float], bool] | None = None,
+    asked: "StopRequest | None" = None,
 ) -> Run:
     """Everything that a task needs, with its files in `folder`; None: nothing is written, nothing watches.
 
     `start` says which plan a resumed run goes on with; None: it starts afresh. `watch` is told each validation's
-    number and score, and may end the run.
+    number and score, and may end the run. `asked` tells that it is to stop.
     """
     from pytorch_lightning import seed_everything
 
     from stride.callbacks.history import History
     from stride.callbacks.step_seed import StepSeed
+    from stride.callbacks.stop import Stop
 
     seed_everything(cfg.seed, workers=True, verbose=False)
     data, spec = datamodule(cfg)
@@ -238,6 +241,8 @@ def run(
     model = module(cfg, spec, lr, start.span)
     history = History(cfg.objective.score.name, cfg.objective.score.mode, watch)
     callbacks = [StepSeed(cfg.seed), *_lr_callbacks(cfg, start), history, *(_watchers(cfg, folder) if folder else ())]
+    if asked is not None:
+        callbacks.append(Stop(asked))
     return Run(_trainer(cfg, callbacks, folder, start.step), model, data, history)
 
 

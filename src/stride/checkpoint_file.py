@@ -19,8 +19,9 @@ from pathlib import Path
 from typing import Any
 
 from stride.errors import ConfigError, Fault, StorageError, one_line
+from stride.whole_file import PART, replaced
 
-SUFFIX, PART = ".ckpt", ".part"
+SUFFIX = ".ckpt"
 _SEAL = re.compile(rb"sealed step=(\d{12}) sha256=([0-9a-f]{64})")
 _LENGTH = len(b"sealed step= sha256=") + 12 + 64
 _END, _END_LENGTH = b"PK\x05\x06", 22  # a zip archive's last record, which ends in the comment and its length
@@ -40,27 +41,19 @@ def write(path: Path, step: int, dump: Callable[[Any], None]) -> None:
 
     Raises StorageError where that cannot be; what was there before stays.
     """
-    beside = path.with_name(f".{path.name}{PART}")
     file = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with beside.open("wb") as raw:
+        with replaced(path, "wb") as raw:
             file = _Hashing(raw)
             dump(file)
             raw.seek(-2, os.SEEK_END)
             raw.write(struct.pack("<H", _LENGTH) + b"sealed step=%012d sha256=%s" % (step, file.sealed(step)))
-            raw.flush()
-            os.fsync(raw.fileno())
-        beside.replace(path)
-        _sync(path.parent)
     except Exception as error:
         cause = error if isinstance(error, OSError) else file and file.error
         if cause is None:
             raise
         raise StorageError(_told(path, cause, dump)) from error
-    finally:
-        with contextlib.suppress(OSError):
-            beside.unlink(missing_ok=True)
 
 
 def verify(path: Path) -> int | None:
@@ -151,17 +144,6 @@ def _told(path: Path, error: OSError, dump: Callable[[Any], None]) -> str:
 
 def _megabytes(size: int) -> str:
     return f"{size / 1e6:.3g} MB"
-
-
-def _sync(folder: Path) -> None:
-    """Have the new name outlive a power failure, where the system can sync folders."""
-    if os.name != "posix":
-        return
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _claimed_step(path: Path) -> float:

@@ -29,6 +29,8 @@ def main(words: Sequence[str]) -> int:
         fault, code = str(error), Exit.BAD_INPUT
     except StorageError as error:
         fault, code = f"error: output_root: {error}", Exit.STORAGE
+    except KeyboardInterrupt:
+        return Exit.INTERRUPTED
     if os.environ.get("DEBUG") == "1":
         traceback.print_exc()
     if run_folder.is_first_process():

@@ -13,11 +13,12 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from stride import build, check, checkpoint_file, folds, resume, run_folder, trial_link
+from stride import build, check, checkpoint_file, folds, resume, run_folder, stop, trial_link
 from stride.errors import ConfigError, Diverged, Exit, Fault, PlanBroken, one_line
 from stride.init_from import find_weights, load_weights
 from stride.line import FROM_RUN, ROOT, Line, each_trial, read
 from stride.logs import log_file
+from stride.lr.duration import Duration
 from stride.rebuild import checkpoint_of
 
 if TYPE_CHECKING:
@@ -91,11 +92,13 @@ def run(line: Line) -> Outcome:
     Raises ConfigError for what only the objects themselves can refuse; the folder is removed then, or, where its
     run was to go on, left as it was.
     """
-    stages = {"plan": _plan, "stability": _stability, **dict.fromkeys(FROM_RUN, _evaluate)}
-    stage = _cross_validate if folds.asked(line.cfg) else stages.get(line.cfg.task, _train)
     folder = run_folder.make(line.cfg, ROOT, lambda folder: folds.may_go_on(folder, line.cfg))
+    limit = line.cfg.get("time_limit")
+    stages = {"plan": _plan, "stability": _stability, **dict.fromkeys(FROM_RUN, _evaluate)}
     try:
-        outcome = _in_folder(line, folder, stage)
+        with stop.request(limit and Duration.parse(limit).seconds()) as asked:
+            trains = partial(_cross_validate if folds.asked(line.cfg) else _train, asked=asked)
+            outcome = _in_folder(line, folder, stages.get(line.cfg.task, trains))
         _leave_together()
         return outcome
     finally:
@@ -126,23 +129,26 @@ def _recorded(line: Line, folder: Path, first: bool, stage: Stage) -> Outcome:
         elif first:
             shutil.rmtree(folder, ignore_errors=True)
         raise
+    except stop.Stopped as stopped:
+        record.update(status="interrupted")
+        return Outcome(folder, record.data, stopped.code)
     except BaseException as error:
         ctrl_c = isinstance(error, KeyboardInterrupt | SystemExit)
         record.update(status="interrupted" if ctrl_c else "failed")
         raise
 
 
-def _cross_validate(line: Line, folder: Path, record: "Record") -> Outcome:
+def _cross_validate(line: Line, folder: Path, record: "Record", *, asked: stop.StopRequest) -> Outcome:
     """Every fold of the line as a run of its own below `folder`, and their means in the record."""
 
     def train(fold: Line, place: Path) -> tuple[dict[str, Any], int]:
-        outcome = _in_folder(fold, place, partial(_train, reports=False))
+        outcome = _in_folder(fold, place, partial(_train, asked=asked, reports=False))
         return outcome.record, outcome.exit_code
 
     return Outcome(folder, record.data, folds.run(line, folder, record, train))
 
 
-def _train(line: Line, folder: Path, record: "Record", *, reports: bool = True) -> Outcome:
+def _train(line: Line, folder: Path, record: "Record", *, asked: stop.StopRequest, reports: bool = True) -> Outcome:
     """Find the LR if asked to, fit, test. `reports`: a sweep that this is a trial of hears of each validation."""
     from stride.report import report
 
@@ -164,7 +170,7 @@ def _train(line: Line, folder: Path, record: "Record", *, reports: bool = True) 
         return Outcome(folder, record.data)
     with _timed(record, "setup"):
         watch = trial_link.report if reports and trial_link.attached() else None
-        parts = build.run(start.cfg, folder, lr, start, watch)
+        parts = build.run(start.cfg, folder, lr, start, watch, asked)
         if cfg.get("init_from") is not None and start.checkpoint is None:
             loaded = load_weights(parts.module, cfg.init_from)
             if record.folder is not None:
@@ -177,6 +183,8 @@ def _train(line: Line, folder: Path, record: "Record", *, reports: bool = True) 
     record.update(lr={"used": lr}, device=_device(parts.trainer))
     with _timed(record, "fit"):
         status, reason, code = _fit(parts, start.checkpoint)
+    if asked.asked is not None and status in ("finished", "stopped_early"):  # in the last moment
+        raise asked.asked
     if status == "diverged" and trial_link.attached():
         trial_link.untrained(_untrained_score(cfg))
     scores: dict[str, float] = {}
@@ -302,9 +310,10 @@ def _fit(parts: build.Run, checkpoint: Path | None) -> tuple[str, str, int]:
         return "failed", str(error), Exit.CRASH
     except MisconfigurationException as error:
         raise ConfigError(Fault("trainer", one_line(error))) from error
+    except stop.Stopped as stopped:
+        return "interrupted", f"{stopped.why} at step {trainer.global_step}; the same line goes on there", stopped.code
     except (KeyboardInterrupt, SystemExit):
-        code = Exit.TERMINATED if trainer.received_sigterm else Exit.INTERRUPTED
-        return "interrupted", f"at step {trainer.global_step}", code
+        return "interrupted", f"at step {trainer.global_step}", Exit.INTERRUPTED
     except ConfigError:
         raise
     except Exception:

@@ -31,7 +31,10 @@ LENGTH = (
 )
 LAW = ("optimizer.lr", "scheduler", "warmup", "lr_scaling")
 # What says nothing of what is learned: free to differ from what a run was begun with.
-FREE = ("name", "output_root", "resume", "callbacks", "logger", "test", "predictions", "run", "hydra", "sweep")
+FREE = (
+    *("name", "output_root", "run", "time_limit", "resume"),
+    *("callbacks", "logger", "test", "predictions", "hydra", "sweep"),
+)
 
 
 @dataclass(frozen=True)

@@ -61,6 +61,7 @@ class LastCheckpoint(Lean, lightning.Checkpoint):
         self._due = False
         self._saved = -1
         self._saved_at = 0.0
+        self.seconds = 0.0  # that the slowest one has taken
 
     @property
     def best_model_path(self) -> str:
@@ -88,11 +89,11 @@ class LastCheckpoint(Lean, lightning.Checkpoint):
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if trainer.sanity_checking or trainer.state.fn != "fit" or just_stepped(trainer) is None:
             return
-        if (self._due or trainer.should_stop) and not ends_epoch(trainer):
+        if (self._due or self._is_due(trainer)) and not ends_epoch(trainer):
             self.save(trainer)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if self._due or (trainer.should_stop and ends_epoch(trainer)):
+        if self._due or (ends_epoch(trainer) and self._is_due(trainer)):
             self.save(trainer)
 
     def save(self, trainer: Trainer) -> None:
@@ -100,10 +101,12 @@ class LastCheckpoint(Lean, lightning.Checkpoint):
         self._due = False
         if trainer.fast_dev_run or trainer.global_step == self._saved:  # pyrefly: ignore[missing-attribute]
             return
+        began = time.monotonic()
         if trainer.is_global_zero:
             self._keep_the_one_before()
         trainer.save_checkpoint(self._last)
         self._saved, self._saved_at = trainer.global_step, time.monotonic()
+        self.seconds = max(self.seconds, self._saved_at - began)
 
     @property
     def _goes_by_clock(self) -> bool:

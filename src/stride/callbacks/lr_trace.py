@@ -15,6 +15,7 @@ from stride.errors import PlanBroken
 from stride.horizon import horizon
 from stride.lr.plan import MOST_ROWS, TOLERANCE, Plan
 from stride.rate_inside import rate_inside
+from stride.whole_file import replaced, rows_of
 
 ROWS_HELD = 1_000
 ADVICE = (
@@ -150,11 +151,8 @@ class LRTrace(Lean):
     def _open(self, step: int) -> None:
         """Begin the file, or cut it back to the steps before the one that a resumed run goes on with."""
         assert self._path
-        kept: list[list[str]] = []
-        if step and self._path.exists():
-            with self._path.open(newline="", encoding="utf-8") as file:
-                kept = [row for row in list(csv.reader(file))[1:] if row and int(row[0]) < step]
-        with self._path.open("w", newline="", encoding="utf-8") as file:
+        kept = [row for row in rows_of(self._path)[1:] if int(row[0]) < step]
+        with replaced(self._path) as file:
             csv.writer(file).writerows([["step", *self._columns], *kept])
 
     def _write(self, trainer: Trainer) -> None:

@@ -2,11 +2,14 @@
 
 import csv
 from argparse import Namespace
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from pytorch_lightning.loggers.logger import Logger
 from pytorch_lightning.utilities import rank_zero_only
+
+from stride.whole_file import replaced, rows_of
 
 
 class MetricsCSV(Logger):
@@ -24,7 +27,8 @@ class MetricsCSV(Logger):
         super().__init__()
         self._path = Path(save_dir) / "metrics.csv"
         self._columns = ["step"]
-        self._row: dict[str, float] = {}
+        self._row: dict[str, Any] = {}
+        self._in_file: dict[str, Any] = {}  # what is in the file of that row, its last
         if purge_step is not None:
             self._cut_back(purge_step)
 
@@ -48,19 +52,22 @@ class MetricsCSV(Logger):
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
         if self._row and self._row["step"] != step:
             self.save()
+            self._row, self._in_file = {}, {}
         self._row |= {"step": step if step is not None else 0, **metrics}
 
     @rank_zero_only
     def save(self) -> None:
-        if not self._row:
+        if self._row == self._in_file:
             return
         new = [name for name in self._row if name not in self._columns]
-        if new or not self._path.exists():
+        if new or self._in_file or not self._path.exists():
             self._columns += new
-            self._write(_read(self._path))
-        with self._path.open("a", newline="", encoding="utf-8") as file:
-            csv.DictWriter(file, self._columns).writerow(self._row)
-        self._row = {}
+            rows = _read(self._path)
+            self._write([*(rows[:-1] if self._in_file else rows), self._row])
+        else:
+            with self._path.open("a", newline="", encoding="utf-8") as file:
+                csv.DictWriter(file, self._columns).writerow(self._row)
+        self._in_file = dict(self._row)
 
     @rank_zero_only
     def _cut_back(self, step: int) -> None:
@@ -68,9 +75,12 @@ class MetricsCSV(Logger):
         if rows:
             self._columns = list(rows[0])
             self._write(rows)
+            if int(rows[-1]["step"]) == step - 1:  # a validation may still be due with it
+                self._row = {name: value for name, value in rows[-1].items() if value} | {"step": step - 1}
+                self._in_file = dict(self._row)
 
-    def _write(self, rows: list[dict[str, str]]) -> None:
-        with self._path.open("w", newline="", encoding="utf-8") as file:
+    def _write(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        with replaced(self._path) as file:
             writer = csv.DictWriter(file, self._columns)
             writer.writeheader()
             writer.writerows(rows)
@@ -81,7 +91,5 @@ class MetricsCSV(Logger):
 
 
 def _read(path: Path) -> list[dict[str, str]]:
-    if not path.exists():
-        return []
-    with path.open(newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
+    columns, *rows = rows_of(path) or [[]]
+    return [dict(zip(columns, row, strict=True)) for row in rows]

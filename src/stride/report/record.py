@@ -2,7 +2,6 @@
 
 import json
 import math
-import os
 import platform
 import re
 import shlex
@@ -14,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
+
+from stride.whole_file import replaced
 
 SCHEMA = 1
 SECRET = re.compile(r"token|secret|password|(^|_)key$", re.IGNORECASE)
@@ -129,16 +130,9 @@ def read(folder: Path) -> dict[str, Any]:
 
 def write_json(path: Path, data: Any) -> None:
     """Write `data` so that a reader sees the old file or the new one, never a part; NaN becomes null."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
     text = json.dumps(_plain(data), indent=1, allow_nan=False)
-    try:
-        with beside.open("w", encoding="utf-8") as file:
-            file.write(text + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)
+    with replaced(path) as file:
+        file.write(text + "\n")
 
 
 def _plain(value: Any) -> Any:
