@@ -61,7 +61,7 @@ MAY_IMPORT = {
     "rebuild": {"build", "checkpoint_file", "errors", "line", "report"},
     "init_from": {"checkpoint_file", "errors", "line", "rebuild"},
     "coordinate_check": {"build", "errors", "line", "logs", "lr", "pipeline"},
-    "sweep": {"build", "report", "errors", "keys", "run_folder", "trial_link"},
+    "sweep": {"build", "lr", "report", "stop", "errors", "keys", "run_folder", "trial_link"},
     "warm": {"callbacks", "cli", "module", "pipeline", "report"},
     "resume": {"checkpoint_file", "errors", "keys", "lr", "report"},
     "preview": {"build", "callbacks", "errors", "logs", "lr"},

@@ -263,7 +263,8 @@ def wait_for(pattern, folder, process):
 
 
 @pytest.mark.parametrize(
-    ("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGKILL, -signal.SIGKILL)]
+    ("sent", "code"),
+    [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGUSR1, 75), (signal.SIGKILL, -signal.SIGKILL)],
 )
 def test_a_sweep_that_was_stopped_goes_on_with_the_same_trials(tmp_path, script, driver, sent, code):
     """The first of three is done, the second at work: that one alone is begun again, the total stays three."""
@@ -454,3 +455,16 @@ def test_a_search_of_the_rate_alone_begins_with_what_was_found_its_half_and_its_
     assert rates[:3] == pytest.approx([1e-3, 5e-4, 2e-3])
     assert all(1e-3 / 8 <= rate <= 8e-3 for rate in rates)
     assert len(set(rates)) == 6
+
+
+def test_a_sweep_whose_time_runs_out_asks_to_be_requeued_and_goes_on_in_the_same_folder(tmp_path, script):
+    cfg = config(tmp_path)
+    cfg.time_limit = "2 seconds"
+    began = time.monotonic()
+    first = run(["seed=7,6", "time_limit='2 seconds'"], cfg, script=script, warm=())
+    assert first.exit_code == 75
+    assert time.monotonic() - began < 20
+    assert [row["status"] for row in rows_of(first).values()] == ["stopped_early", "interrupted"]
+    script.write_text(STAND_IN.replace("time.sleep(60)", "pass"))
+    again = run(["seed=7,6", "time_limit='2 hours'"], cfg, script=script, warm=())
+    assert (again.exit_code, again.folder) == (0, first.folder)

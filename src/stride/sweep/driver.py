@@ -3,6 +3,7 @@
 Several drivers of one line, on one machine or many, share its study: each starts what the others have not.
 """
 
+import os
 import signal
 import sys
 import threading
@@ -16,8 +17,10 @@ from rich.console import Console
 
 from stride.build import targets
 from stride.errors import ConfigError, Exit, Fault
+from stride.lr.duration import Duration
 from stride.report.cross_validation import mean, standard_error
 from stride.report.sweep import Confirmed, SweepReport, print_report, write
+from stride.stop import SIGNALS
 from stride.sweep import devices, trials
 from stride.sweep import plan as plans
 from stride.sweep.plan import Plan
@@ -30,7 +33,7 @@ from stride.sweep.work import Work
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-STOPPING = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+STOPPING = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1") if hasattr(signal, name)]
 CONFIRMED = 3  # configurations that sweep.confirm runs again
 WARM = "stride.warm"
 
@@ -54,6 +57,7 @@ def run(
 
     Raises ConfigError, before anything runs, for what cannot be swept and for a folder that cannot be used.
     """
+    words = [word for word in words if word.lstrip("+").partition("=")[0] != "time_limit"]  # the sweep's, no trial's
     plan = plans.read(words, cfg)
     console = Console()
     new = _is_new(plan)
@@ -63,7 +67,7 @@ def run(
     if new:
         processes.warm_up()  # imports, while this process imports Optuna
     try:
-        with _caught() as signals:
+        with _caught(cfg.get("time_limit")) as signals:
 
             def at_work(plan: Plan) -> Work:
                 return Work(plan, Study(plan), processes, share, console, signals)
@@ -169,22 +173,31 @@ def _finish(sweep: Work, confirmed: Sequence[Confirmed]) -> SweepOutcome:
     print_report(sweep.console, plan.folder, report)
     code = Exit.CRASH if failures or not done else Exit.DONE
     if signals:
-        code = Exit.INTERRUPTED if signals[0] == signal.SIGINT else Exit.TERMINATED
+        code = SIGNALS.get(signal.Signals(signals[0]), Exit.TERMINATED)
     return SweepOutcome(plan.folder, report, code)
 
 
 @contextmanager
-def _caught() -> Iterator[list[int]]:
+def _caught(limit: str | None) -> Iterator[list[int]]:
     """The signals that ask this process to stop, as they come, so that none ends it in the middle of a write.
 
-    Those that are ignored (nohup) stay so. Only the main thread may do this; elsewhere the list stays empty.
+    Those that are ignored (nohup) stay so. Only the main thread may do this; elsewhere the list stays empty. Before
+    `limit`, the wall-clock time that the sweep may take, is over, it sends itself the one that asks to be requeued.
     """
     signals: list[int] = []
     main = threading.current_thread() is threading.main_thread()
     asked = [one for one in STOPPING if main and signal.getsignal(one) is not signal.SIG_IGN]
     before = {one: signal.signal(one, lambda number, _: signals.append(number)) for one in asked}
+    clock = None
+    if limit and signal.SIGUSR1 in before:
+        seconds = Duration.parse(limit).seconds()
+        clock = threading.Timer(max(seconds / 2, seconds - trials.PATIENCE), os.kill, (os.getpid(), signal.SIGUSR1))
+        clock.daemon = True
+        clock.start()
     try:
         yield signals
     finally:
+        if clock:
+            clock.cancel()
         for one, handler in before.items():
             signal.signal(one, handler)

@@ -11,6 +11,7 @@ from rich.console import Console
 
 from stride.report.sweep import write
 from stride.run_folder import in_use
+from stride.stop import SIGNALS
 from stride.sweep import trials
 from stride.sweep.devices import Share
 from stride.sweep.live import Live
@@ -66,7 +67,7 @@ class Work:
             with live:
                 self._loop(live)
         finally:
-            how = self.signals[0] if self.signals else signal.SIGTERM
+            how = self.signals[0] if self.signals[:1] and self.signals[0] in SIGNALS else signal.SIGTERM
             trials.stop(list(self.running.values()), how, self.signals)
             for trial in self.running.values():
                 trial.close()
