@@ -2,8 +2,10 @@
 
 import json
 import os
+import random
 import shutil
 import signal
+from pathlib import Path
 
 import pytest
 import torch
@@ -76,33 +78,67 @@ def went_on(whole, kept, step, words):
     return folder
 
 
-def differences_of(tmp_path, words, steps):
-    """What differs after a resume from each of these steps: {step: where}."""
-    words = [*SMALL, *words, f"output_root={tmp_path}"]
+def differences_of(tmp_path, words, steps=None):
+    """What differs after a resume from each of these steps, or from eight of all: {step: where}."""
+    draw, words = random.Random(" ".join(words)), [*SMALL, *words, f"output_root={tmp_path}"]
     with pytest.MonkeyPatch.context() as patch:
         kept_at_every_step(patch, tmp_path / "kept")
         whole = stride.run([*words, "name=whole"]).folder
     wanted, found = state_of(whole), {}
-    for step in steps:
+    saved = sorted(int(path.name) for path in (tmp_path / "kept").iterdir())[:-1]
+    for step in steps or draw.sample(saved, 8):
         folder = went_on(whole, tmp_path / "kept", step, words)
         found[step] = difference(wanted, state_of(folder))
         shutil.rmtree(folder)
     return {step: where for step, where in found.items() if where}
 
 
-MIXED = [2, EPOCH // 2, EPOCH, EPOCH + 3, 2 * EPOCH, 3 * EPOCH - 1]
+STEPS = [2, 4, 8, 11, 16, 23]  # in an epoch, at a validation within one, at the end of one, one before the end
+SCHEDULES = ["constant", "cosine", "cosine_restarts", "cyclic", "exponential", "inverse_sqrt", "linear", "multistep"]
+SCHEDULES += ["one_cycle", "plateau", "polynomial", "rex", "sequence", "step", "wsd"]
+OWN_LOADER = ["datamodule._target_=own_loader.Wine"]
+
+
+@pytest.fixture
+def own_loader(monkeypatch):
+    """A datamodule of the user's own, with an ordinary DataLoader, may be named."""
+    monkeypatch.syspath_prepend(Path(__file__).parent)
+    monkeypatch.setenv("STRIDE_ALLOW_TARGETS", "own_loader")
 
 
 @pytest.mark.parametrize(
+    ("words", "steps"),
+    [(["scheduler=cosine"], STEPS), (["scheduler=plateau", "scheduler.patience=0", *HALVES], STEPS)],
+    ids=lambda value: value[0] if isinstance(value[0], str) else "",
+)
+def test_a_run_goes_on_from_any_checkpoint_to_the_bit(tmp_path, words, steps):
+    assert differences_of(tmp_path, words, steps) == {}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
     "words",
     [
-        ["scheduler=cosine"],
-        ["scheduler=plateau", "scheduler.patience=0", *HALVES],
+        *([f"scheduler={name}", *HALVES] for name in SCHEDULES),
+        *([f"scheduler={name}", "optimizer=sgd", "trainer.accumulate_grad_batches=3"] for name in ("step", "plateau")),
+        *([f"warmup={name}", "warmup.length=50%"] for name in ("linear", "cosine", "exponential")),
+        ["optimizer=muon"],
+        ["param_groups=no_decay", "optimizer=adamw", "trainer.gradient_clip_val=0.1"],
+        ["trainer.precision=bf16-mixed"],
+        ["callbacks.early_stopping.patience='6 steps'", *HALVES],
     ],
     ids=" ".join,
 )
-def test_a_run_goes_on_from_any_checkpoint_to_the_bit(tmp_path, words):
-    assert differences_of(tmp_path, words, MIXED) == {}
+def test_every_schedule_and_warm_up_goes_on_to_the_bit(tmp_path, words):
+    assert differences_of(tmp_path, words) == {}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("scheduler", ["one_cycle", "plateau"])
+def test_an_ordinary_data_loader_goes_on_to_the_bit(tmp_path, own_loader, scheduler, workers):
+    words = [*OWN_LOADER, f"+datamodule.num_workers={workers}", f"scheduler={scheduler}", *HALVES]
+    assert differences_of(tmp_path, words) == {}
 
 
 def signalled(patch, hook, step, number):

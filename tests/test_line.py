@@ -14,42 +14,43 @@ from stride.pipeline import checked
 
 ROOT = Path(__file__).resolve().parents[1]
 
-# words -> the key that is named, and a part of what is said about it
+# words -> the key that is named, and a part of what is said about it; tests/test_bad_input.py has more of them, each as
+# a process of its own
 REFUSED = [
-    (["optimizer.lrr=0.1"], "optimizer.lrr", "did you mean `optimizer.lr`?"),
-    (["++optimizer.lrr=0.1"], "optimizer.lrr", "did you mean `optimizer.lr`?"),
-    (["learning_rate=0.1"], "learning_rate", "try: optimizer.lr=0.1"),
     (["model.learning_rate=0.1"], "model.learning_rate", "stride.models.cnn.CNN takes no such argument"),
     (["epochs=3"], "epochs", "try: trainer.max_epochs=3"),
     (["max_epochs=3"], "max_epochs", "try: trainer.max_epochs=3"),
     (["batch_size=3"], "batch_size", "try: datamodule.batch_size=3"),
-    (["+modle=cnn"], "modle", "try: model=cnn"),
     (["optimzer=adam"], "optimzer", "try: optimizer=adam"),
-    (["model=mpl"], "model", "did you mean `mlp`?"),
     (["Model.dropout=0.1"], "Model.dropout", "did you mean `model.dropout`?"),
-    (["model/dropout=0.1"], "model/dropout", "try: model.dropout=0.1"),
-    (["optimizer.lr=abc"], "optimizer.lr", "expected a number, got 'abc'"),
-    (["optimizer.lr=1e-3f"], "optimizer.lr", "try: optimizer.lr=1e-3"),
-    (["optimizer.lr=1e\N{MINUS SIGN}3"], "optimizer.lr", "typographic minus at column 16; try: optimizer.lr=1e-3"),
-    (["optimizer.lr=0,001"], "optimizer.lr", "try: optimizer.lr=0.001"),
     (["optimizer.lr=0.1,0.2"], "optimizer.lr", "a sweep needs -m"),
-    (["optimizer.lr=None"], "optimizer.lr", "expected a number"),
-    (["optimizer.lr=null"], "optimizer.lr", "may not be null"),
-    (["optimizer.lr"], "optimizer.lr", "has no value"),
-    (["optimizer.lr==0.1"], "optimizer.lr", "one is enough"),
-    (["optimizer.lr", "=0.1"], "optimizer.lr", "has a space before `=`; try: optimizer.lr=0.1"),
+    (["optimizer.lr=", "0.1"], "optimizer.lr", "has a space beside `=`; try: optimizer.lr=0.1"),
+    (["warmup.length=5", "steps"], "warmup.length", "torn apart at a space; quotes keep it together; try: 'warmup.l"),
+    (["=0.1"], "'=0.1'", "has no key"),
     (["--lr", "0.1"], "--lr", "try: optimizer.lr=0.1"),
-    (["--optimizer=adam"], "--optimizer=adam", "try: optimizer=adam"),
-    (["optimizer.lr=0.1", "optimizer.lr=0.2"], "optimizer.lr", "given 2 times (0.1, 0.2)"),
-    (["model=[mlp,cnn]"], "model", "one choice only"),
+    (["--optimizer=adam"], "--optimizer", "try: optimizer=adam"),
+    (["--gpu"], "--gpu", "try: trainer=gpu"),
+    (["--multirun=true"], "--multirun", "try: python train.py -m"),
+    (["--config-dir=/tmp"], "--config-dir", "a recipe is an experiment"),
+    (["hlep"], "hlep", "try: python train.py --help"),
+    (["linear"], "linear", "try: lr_scaling=linear, or scheduler=linear, or warmup=linear"),
+    (["optimizer"], "optimizer", "has no `=`; choices: adadelta, "),
+    (["optimizer.lr=0.1.2"], "optimizer.lr", "expected a number, got '0.1.2'; try: optimizer.lr=0.001"),
+    (["optimizer.lr=(0.1)"], "optimizer.lr", "cannot read the value '(0.1)'; try: optimizer.lr=0.001"),
+    (["model.dropout=50%"], "model.dropout", "try: model.dropout=0.5"),
+    (["trainer.max_epochs=20 epochs"], "trainer.max_epochs", "try: trainer.max_epochs=20"),
+    (["trainer.max_time=None"], "trainer.max_time", "try: trainer.max_time=null"),
+    (["warmup=5%"], "warmup", "try: warmup.length=5%"),
+    (["warmup=500"], "warmup", "try: warmup.length='500 steps'"),
+    (["model.widths=32,64"], "model.widths", "a sweep needs -m; try: model.widths=[32,64]"),
+    (["scheduler=sequence", "scheduler.parts=5"], "scheduler.parts", "try: scheduler.parts=[{law:constant,length:"),
+    (["logger=csv,tensorboard"], "logger", "a sweep needs -m; try: logger=[csv,tensorboard]"),
     (["optimizer.betas=5"], "optimizer.betas", "expected a list"),
     (["callbacks.early_stopping=5"], "callbacks.early_stopping", "set one of them"),
-    (["~optimizer.lr"], "~optimizer.lr", "nothing is deleted"),
     (["~model"], "~model", "try: model=none"),
+    (["~callbacks.progress"], "~callbacks.progress", "try: callbacks.progress=null"),
     (["name=???"], "name", "is required"),
-    (["optimizer.lr=${lr}"], "optimizer.lr", "did you mean ${optimizer.lr}?"),
     (["optimizer.lr=${oc.env:STRIDE_NO_SUCH}"], "optimizer.lr", "STRIDE_NO_SUCH"),
-    (["experiment=digist"], "experiment", "did you mean `digits`?"),
     (["seed=[1"], "seed", "cannot read the value"),
     (["seed.x=1"], "seed.x", "no such key"),
     (["name=a:b=c"], "name", "needs quotes of its own"),
@@ -58,8 +59,6 @@ REFUSED = [
     (["task=test"], "run", "task=test needs the folder of a run"),
     (["task=test", "run=no_such_run"], "run", "no run at 'no_such_run'"),
     (["run=runs/a"], "run", "is not read by task=train"),
-    (["hydra.run.dir=../../x"], "hydra.run.dir", "has no effect here"),
-    (["+x._target_=torch.load"], "x._target_", "no such key"),
     (["warmup=none", "warmup.length=5%"], "warmup.length", "warmup=none has nothing to set; try: warmup="),
     (["scheduler=one_cycle", "warmup.length=5%"], "warmup.length", "nothing to set"),
     (["logger=[tensorboard,cvs]"], "logger", "did you mean `csv`?"),
@@ -83,13 +82,13 @@ def test_all_faults_of_a_line_are_told_at_once():
 @pytest.mark.parametrize(
     ("words", "key", "value"),
     [
-        (["optimizer.lr='1e-3'"], "optimizer.lr", 0.001),
-        (["datamodule.batch_size=1e3"], "datamodule.batch_size", 1000),
         (["optimizer.amsgrad=true"], "optimizer.amsgrad", True),  # no YAML names it, the signature does
         (["+optimizer.amsgrad=true"], "optimizer.amsgrad", True),
         (["callbacks.early_stopping=null"], "callbacks.early_stopping", None),
         (["optimizer=sgd", "optimizer.lr=0.2"], "optimizer.lr", 0.2),
         (["name=run-1.b"], "name", "run-1.b"),
+        (["name=007"], "name", "007"),
+        (["datamodule=text", "datamodule.pattern='a\N{EN DASH}b'"], "datamodule.pattern", "a\N{EN DASH}b"),
         (["trainer.max_epochs=-1", "trainer.max_steps=50"], "trainer.max_steps", 50),
         (["warmup.length='20 steps'"], "warmup.length", "20 steps"),
         (["callbacks=none"], "callbacks", {}),
@@ -112,18 +111,14 @@ def test_a_typed_model_beats_the_one_that_the_datamodule_brings():
     assert checked(["datamodule=digits", "model=resnet"]).cfg.model._target_.endswith(".ResNet")
 
 
-def test_refusal_help_and_config_come_without_torch_and_leave_no_folder(tmp_path):
+def test_help_and_config_come_without_torch_and_leave_no_folder(tmp_path):
     script = (
         "import sys; from stride.cli import main; code = main(sys.argv[1:]); "
         "print(code, sorted({'torch', 'pytorch_lightning', 'optuna', 'matplotlib'} & set(sys.modules)))"
     )
-    for words, code in (
-        (["optimizer.lr=-1", f"output_root={tmp_path}/runs"], 2),
-        (["--help"], 0),
-        (["--cfg", "job"], 0),
-    ):
+    for words in (["--help"], ["--cfg", "job"]):
         done = subprocess.run([sys.executable, "-c", script, *words], capture_output=True, text=True, cwd=tmp_path)
-        assert done.stdout.splitlines()[-1] == f"{code} []", done.stdout + done.stderr
+        assert done.stdout.splitlines()[-1] == "0 []", done.stdout + done.stderr
         assert list(tmp_path.iterdir()) == []
     assert "Traceback" not in done.stderr
 

@@ -2,6 +2,7 @@
 
 import inspect
 import math
+import re
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -9,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from stride.errors import ConfigError, Fault, nearest, one_line
+from stride.errors import ConfigError, Fault, one_line
 from stride.lr.plan import Span
 from stride.resume import Start, afresh
 
@@ -64,19 +65,25 @@ def refused_targets(cfg: "DictConfig", source: Path, environment: str = "") -> l
         source: the folder whose packages are the project's own.
         environment: more packages, separated by commas (STRIDE_ALLOW_TARGETS).
     """
+    from omegaconf.errors import OmegaConfBaseException
+
     own = tuple(f"{path.name}." for path in source.iterdir() if path.is_dir() and any(path.glob("*.py")))
     extra = tuple(f"{name.strip().rstrip('.')}." for name in environment.split(",") if name.strip())
     faults = []
-    for where, target in targets(cfg):
+    try:
+        found = list(targets(cfg))
+    except OmegaConfBaseException:
+        return []  # a value that is missing or leads nowhere: the check of the config names it
+    for where, target in found:
         if not target.startswith(ALLOWED + own + extra):
-            module, _, name = target.rpartition(".")
-            near = nearest(module, [prefix.rstrip(".") for prefix in ALLOWED]) if "." in module else None
             law = "allowed: torch.nn, torch.optim, torchmetrics, Lightning's callbacks and loggers, packages in src/"
-            law = f"did you mean `{near}.{name}`?" if near else law
             package = target.partition(".")[0]
             # Nobody is led to open all of torch, or the standard library.
             closed = package in sys.stdlib_module_names or any(one.startswith(f"{package}.") for one in ALLOWED)
-            attempt = "" if closed or near else f"STRIDE_ALLOW_TARGETS={package} python train.py ..."
+            attempt = "" if closed else f"STRIDE_ALLOW_TARGETS={package} python train.py ..."
+            near = re.sub(r"^(lightning\.pytorch|lightning|pl)\.", "pytorch_lightning.", target)
+            if near != target and near.startswith(ALLOWED):
+                law, attempt = f"did you mean `{near}`?", f"{where}={near}"
             faults.append(Fault(where, f"{target!r} may not be called", law, attempt))
     return faults
 
@@ -223,15 +230,19 @@ def run(
     start: Start | None = None,
     watch: Callable[[int, float], bool] | None = None,
     asked: "StopRequest | None" = None,
+    tell_exactness: Callable[[str], None] | None = None,
 ) -> Run:
     """Everything that a task needs, with its files in `folder`; None: nothing is written, nothing watches.
 
     `start` says which plan a resumed run goes on with; None: it starts afresh. `watch` is told each validation's
-    number and score, and may end the run. `asked` tells that it is to stop.
+    number and score, and may end the run. `asked` tells that it is to stop. `tell_exactness` hears, as training starts,
+    why a resumed run would not see the same samples; the empty text where it would.
     """
     from pytorch_lightning import seed_everything
 
+    from stride.callbacks.exactness import Exactness
     from stride.callbacks.history import History
+    from stride.callbacks.metric_states import MetricStates
     from stride.callbacks.step_seed import StepSeed
     from stride.callbacks.stop import Stop
 
@@ -240,7 +251,10 @@ def run(
     start = start or afresh(cfg)
     model = module(cfg, spec, lr, start.span)
     history = History(cfg.objective.score.name, cfg.objective.score.mode, watch)
-    callbacks = [StepSeed(cfg.seed), *_lr_callbacks(cfg, start), history, *(_watchers(cfg, folder) if folder else ())]
+    callbacks = [StepSeed(cfg.seed), MetricStates(), *_lr_callbacks(cfg, start), history]
+    callbacks += _watchers(cfg, folder) if folder else []
+    if tell_exactness is not None:
+        callbacks.append(Exactness(tell_exactness))
     if asked is not None:
         callbacks.append(Stop(asked))
     return Run(_trainer(cfg, callbacks, folder, start.step), model, data, history)
@@ -511,4 +525,6 @@ def _call(factory: Callable[[], Any], where: str) -> Any:
         known = isinstance(error, ValueError | TypeError | ImportError | RuntimeError)
         if not known and type(error).__name__ != "MisconfigurationException":
             raise
-        raise ConfigError(Fault(where, one_line(error))) from error
+        told = one_line(error)
+        named = re.search(r"but got (\w+)=", told)  # our own laws name the argument
+        raise ConfigError(Fault(f"{where}.{named[1]}" if named else where, told)) from error

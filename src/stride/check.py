@@ -13,12 +13,13 @@ import sys
 from collections.abc import Callable, Collection, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from stride import engine, own_rate, torch_law
 from stride.datamodules.fold import SPLITTERS
+from stride.datamodules.split import check_fractions
 from stride.errors import ConfigError, Fault, nearest, one_line
 from stride.keys import flat, look_up
 from stride.lr import ramp, schedule, width
@@ -67,7 +68,8 @@ class Range:
 POSITIVE, NON_NEGATIVE, FRACTION = Range(0, above=True), Range(0), Range(0, 1, below=True)
 COUNT = Range(1, integer=True)
 
-# Which numbers a key takes. A null is left to whoever reads it. Keys that a config does not have are passed over.
+# Which numbers a key takes, each item of a list where it ends in `*`. A null is left to whoever reads it. Keys that a
+# config does not have are passed over.
 RANGES: dict[str, Range] = {
     "seed": Range(0, 2**32 - 1, integer=True),
     "optimizer.lr": POSITIVE,
@@ -79,6 +81,8 @@ RANGES: dict[str, Range] = {
     "optimizer.betas.0": FRACTION,
     "optimizer.betas.1": FRACTION,
     "model.dropout": FRACTION,
+    "model.widths.*": COUNT,
+    "model.hidden.*": COUNT,
     "model.attention_scale": POSITIVE,
     "objective.loss.label_smoothing": FRACTION,
     "datamodule.batch_size": COUNT,
@@ -89,6 +93,7 @@ RANGES: dict[str, Range] = {
     "datamodule.val_fraction": Range(0, 1, above=True, below=True),
     "datamodule.test_fraction": Range(0, 1, above=True, below=True),
     "datamodule.split_seed": Range(0, 2**32 - 1, integer=True),
+    "datamodule.shift": Range(0, 7, integer=True),
     "cv.folds": Range(2, integer=True),
     "cv.repeats": COUNT,
     "cv.fold": Range(0, integer=True),
@@ -118,8 +123,26 @@ RANGES: dict[str, Range] = {
 
 PRECISIONS = ("32-true", "16-mixed", "bf16-mixed", "16-true", "bf16-true", "64-true")
 OTHER_PRECISIONS = {"32": "32-true", "16": "16-mixed", "fp16": "16-mixed", "bf16": "bf16-mixed", "64": "64-true"}
+SHARDED = ("fsdp", "deepspeed")
 STRATEGIES = ("auto", "ddp", "fsdp", "ddp_find_unused_parameters_true", "ddp_spawn", "deepspeed")
 ACCELERATORS = ("auto", "cpu", "gpu", "cuda", "mps", "tpu", "hpu")
+OF_TRAINER = {
+    "precision": PRECISIONS,
+    "strategy": STRATEGIES,
+    "accelerator": ACCELERATORS,
+    "gradient_clip_algorithm": ("norm", "value"),
+    "profiler": ("simple", "advanced", "pytorch", "xla"),
+}
+# Either a part of an epoch or a number of batches.
+BATCHES = (
+    "limit_train_batches",
+    "limit_val_batches",
+    "limit_test_batches",
+    "limit_predict_batches",
+    "overfit_batches",
+    "val_check_interval",
+)
+TWO_BETAS = ("torch.optim.", "stride.optimizers.", "schedulefree.", "prodigyopt.")
 RESUME = ("refuse", "keep", "stretch", "rewarm")  # where the plan of the LR would change
 UNUSUAL_LR = 5.0
 STAND_IN = 10**6  # optimizer steps of a run whose length is typed in epochs
@@ -132,27 +155,30 @@ EXTRAS = {
     "pytorch_lightning.loggers.MLFlowLogger": ("mlflow", "mlflow"),
 }
 PATHS = ("path", "dir", "data_dir", "root", "file", "folder")
+# Folders that callbacks and loggers write into.
+WRITTEN = ("dirpath", "run_dir", "save_dir")
+RUN_LENGTH = ("T_max", "total_steps", "num_training_steps")  # other schedulers' words for it
 
 
 def faults(cfg: "DictConfig", typed: Collection[str] = ()) -> list[Fault]:
     """Every fault of a composed config; `typed` are the keys of the line that composed it."""
     from omegaconf import OmegaConf
-    from omegaconf.errors import InterpolationResolutionError, OmegaConfBaseException
+    from omegaconf.errors import OmegaConfBaseException
 
     missing = [key for key, value in flat(OmegaConf.to_container(cfg, resolve=False)) if value == "???"]
     if missing:
         return [Fault(key, "is required", "it has no default", f"{key}=...") for key in missing]
     try:
         plain: Any = OmegaConf.to_container(cfg, resolve=True)
-    except RecursionError:
-        return [Fault("config", "its ${...} go round in a circle")]
-    except (InterpolationResolutionError, OmegaConfBaseException) as error:
-        key = getattr(error, "full_key", None) or "config"
-        return [Fault(str(key), _interpolation(error, cfg))]
+    except OmegaConfBaseException as error:
+        return [_interpolation(error, cfg)]
     return [
         *_signatures(plain),
         *_ranges(plain),
         *_front_page(plain),
+        *_output_root(plain),
+        *_written(plain),
+        *_time_limit(plain),
         *_trainer(plain),
         *_durations(plain, typed),
         *_param_groups(plain),
@@ -160,6 +186,7 @@ def faults(cfg: "DictConfig", typed: Collection[str] = ()) -> list[Fault]:
         *_checkpoints(plain),
         *_finder(plain),
         *_stability(plain),
+        *_fractions(plain),
         *_files(plain),
         *_resume(plain),
         *_cross_validation(plain),
@@ -168,19 +195,34 @@ def faults(cfg: "DictConfig", typed: Collection[str] = ()) -> list[Fault]:
     ]
 
 
-def _interpolation(error: Exception, cfg: "DictConfig") -> str:
+def _interpolation(error: Exception, cfg: "DictConfig") -> Fault:
+    """What is told of a `${...}` that leads nowhere."""
     from omegaconf import OmegaConf
 
-    if "Environment variable" in str(error):
-        return one_line(error)
-    found = re.search(r"'([^']+)' not found", str(error))
+    raw = dict(flat(OmegaConf.to_container(cfg, resolve=False)))
+    if circle := _circle(raw):
+        return Fault(circle[0], "its ${...} goes round in a circle", " -> ".join(circle), f"{circle[0]}=...")
+    key, told = str(getattr(error, "full_key", None) or "config"), str(error).partition("\n")[0]
+    if variable := re.search(r"Environment variable '(\w+)' not found", told):
+        return Fault(key, f"there is no {variable[1]} in the environment", "", f"export {variable[1]}=...")
+    found = re.search(r"'([^']+)' not found", told)
     if not found:
-        return one_line(error)
-    plain = OmegaConf.to_container(cfg, resolve=False)
-    known = [key for key, _ in flat(plain)]
-    hint = nearest(found[1], known) or nearest(found[1], [key.rpartition(".")[2] for key in known])
-    hint = next((key for key in known if key == hint or key.endswith(f".{hint}")), None)
-    return f"${{{found[1]}}} is not there" + (f"; did you mean ${{{hint}}}?" if hint else "")
+        return Fault(key, told)
+    hint = nearest(found[1], raw) or nearest(found[1], [name.rpartition(".")[2] for name in raw])
+    hint = next((name for name in raw if name == hint or name.endswith(f".{hint}")), None)
+    return Fault(key, f"${{{found[1]}}} is not there", f"did you mean ${{{hint}}}?" if hint else "")
+
+
+def _circle(raw: dict[str, Any]) -> list[str]:
+    """Keys each of which is set from the next, and the last of them from the first; none where there is no circle."""
+    refers = {key: re.findall(r"\$\{([\w.]+)\}", value) for key, value in raw.items() if isinstance(value, str)}
+    for key in refers:
+        chain = [key]
+        while follow := refers.get(chain[-1]):
+            if follow[0] in chain:
+                return [*chain[chain.index(follow[0]) :], follow[0]]
+            chain.append(follow[0])
+    return []
 
 
 def _get(plain: Any, key: str) -> Any:
@@ -189,11 +231,21 @@ def _get(plain: Any, key: str) -> Any:
 
 def _ranges(plain: Any) -> Iterator[Fault]:
     for key, allowed in RANGES.items():
-        value = _get(plain, key)
-        if value is not None and not allowed.holds(value):
-            yield Fault(key, str(allowed), f"got {value}")
+        for where, value in _values(plain, key):
+            if value is not None and not allowed.holds(value):
+                yield Fault(where, str(allowed), f"got {value}")
     if _get(plain, "optimizer.lr") is None:
         yield Fault("optimizer.lr", "may not be null", str(RANGES["optimizer.lr"]), "optimizer.lr=0.001")
+    betas, target = _get(plain, "optimizer.betas"), str(_get(plain, "optimizer._target_"))
+    if isinstance(betas, list) and len(betas) != 2 and target.startswith(TWO_BETAS):
+        yield Fault("optimizer.betas", "must be two numbers", f"got {betas}", "optimizer.betas=[0.9,0.999]")
+
+
+def _values(plain: Any, key: str) -> list[tuple[str, Any]]:
+    if not key.endswith(".*"):
+        return [(key, _get(plain, key))]
+    listed = _get(plain, key[:-2])
+    return [(f"{key[:-1]}{at}", value) for at, value in enumerate(listed)] if isinstance(listed, list) else []
 
 
 def _signatures(node: Any, where: str = "") -> Iterator[Fault]:
@@ -219,18 +271,25 @@ def _arguments(node: dict[str, Any], target: str, where: str) -> Iterator[Fault]
         takes = signature(target)
     except NoSuchTarget as error:
         name, module = target.rpartition(".")[2], target.rpartition(".")[0]
-        hint = nearest(name, error.names)
-        law = f"did you mean `{module}.{hint}`?" if hint else f"is {target.partition('.')[0]!r} installed?"
+        hint, package = nearest(name, error.names), target.partition(".")[0]
+        is_there = importlib.util.find_spec(package) is not None
+        lacks = f"{module} has no {name}" if is_there else f"{package} is not installed"
+        law = f"did you mean `{module}.{hint}`?" if hint else lacks
         yield Fault(f"{where}_target_", f"there is no {target}", law)
         return
     if takes is None or takes.open:
         return
     of_torch = where == "scheduler." and _is_torchs(target)
     known = torch_law.names(takes.arguments) if of_torch else takes.arguments
+    of_a_law = target.startswith((f"{schedule.__name__}.", f"{ramp.__name__}."))
     for key in node:
-        if not key.startswith("_") and key not in known:
+        if of_a_law and key in RUN_LENGTH:
+            law = "a law is told how long the run is"
+            yield Fault(f"{where}{key}", "is not typed", law, f"trainer.max_steps={node[key]}")
+        elif not key.startswith("_") and key not in known:
+            known = [name for name in known if not (of_a_law and name in ("total", "horizon"))]
             hint = nearest(key, known)
-            law = f"did you mean `{where}{hint}`?" if hint else f"it takes {', '.join(known)}"
+            law = f"did you mean `{where}{hint}`?" if hint else f"it takes {', '.join(known) or 'none'}"
             value = str(node[key]).lower() if isinstance(node[key], bool) else node[key]
             other = f"scheduler=torch scheduler._target_={target}" if of_torch else ""
             attempt = f"{where}{hint}={value}" if hint else other
@@ -251,37 +310,98 @@ def _front_page(plain: dict[str, Any]) -> Iterator[Fault]:
         yield Fault("predictions", f"no format {plain.get('predictions')!r}", "formats: csv, npz", "predictions=csv")
 
 
+def _output_root(plain: dict[str, Any]) -> Iterator[Fault]:
+    """A relative path lies below the project; who wants another place names it from the root."""
+    text = str(plain.get("output_root") or "").strip()
+    if not text:
+        yield Fault("output_root", "names no folder", "runs live there", "output_root=runs")
+    elif text.startswith("~"):
+        yield Fault("output_root", "`~` is not expanded here", "", f"output_root={Path(text).expanduser()}")
+    elif "\\" in text and os.sep == "/":
+        attempt = f"output_root={PureWindowsPath(text).name or 'runs'}"
+        yield Fault("output_root", f"{text} is a path of Windows", "`/` separates folders here", attempt)
+    elif _climbs(text) and not Path(text).is_absolute():
+        law = "another place is named from the root"
+        yield Fault("output_root", f"{text} leads out of the project", law, f"output_root={Path(text).resolve()}")
+
+
+def _written(plain: dict[str, Any]) -> Iterator[Fault]:
+    """What callbacks and loggers write lies in the run's folder, or where a path from the root says."""
+    for key, path in flat({name: plain.get(name) for name in ("callbacks", "logger", "trainer")}):
+        name = key.rpartition(".")[2]
+        if not isinstance(path, str) or not path:
+            continue
+        if name in WRITTEN and not Path(path).is_absolute():
+            yield Fault(key, f"{path} leads out of the run's folder", "null is that folder", f"{key}=null")
+        if name == "filename" and (_climbs(path) or Path(path).is_absolute()):
+            attempt = f"{key}={Path(path).name}"
+            yield Fault(key, f"{path} leads out of the folder", "it is a name in that folder", attempt)
+
+
+def _time_limit(plain: dict[str, Any]) -> Iterator[Fault]:
+    limit = plain.get("time_limit")
+    try:
+        if limit is None or Duration.parse(limit).seconds() > 0:
+            return
+    except ValueError:
+        pass
+    yield Fault("time_limit", f"no time: {limit}", "a number above 0 and its unit", "time_limit='2 hours'")
+
+
+def _climbs(path: str) -> bool:
+    """Whether a path leads out of the folder that it begins in."""
+    return Path(os.path.normpath(path)).parts[:1] == (os.pardir,)
+
+
 def _trainer(plain: dict[str, Any]) -> Iterator[Fault]:
     trainer = plain["trainer"]
-    for key, known in (("precision", PRECISIONS), ("strategy", STRATEGIES), ("accelerator", ACCELERATORS)):
-        value = trainer.get(key)
-        if isinstance(value, str | int) and value not in known:
+    for key, known in OF_TRAINER.items():
+        value = trainer.get(key, known[0])
+        takes_null = key not in ("strategy", "accelerator")
+        if value not in known and not isinstance(value, dict) and not (value is None and takes_null):
             hint = OTHER_PRECISIONS.get(str(value)) or nearest(str(value), known) or known[0]
             yield Fault(f"trainer.{key}", f"no {key} {value!r}", f"known: {', '.join(known)}", f"trainer.{key}={hint}")
-    devices = trainer.get("devices")
-    if not (
-        devices == "auto" or isinstance(devices, list) or (isinstance(devices, int) and (devices >= 1 or devices == -1))
-    ):
-        yield Fault(
-            "trainer.devices",
-            f"{devices!r} is no number of devices",
-            "auto, or an integer >= 1",
-            "trainer.devices=1",
-        )
+    for key in BATCHES:
+        value = trainer.get(key)
+        if not isinstance(value, int | float):
+            continue
+        is_part = 0 <= value <= 1 and (value > 0 or key != "val_check_interval")
+        if not is_part and not (value > 1 and value % 1 == 0):
+            law = "must be a part of an epoch, 0.0 to 1.0, or a whole number of batches"
+            yield Fault(f"trainer.{key}", law, f"got {value}", f"trainer.{key}=1.0")
+    yield from _devices(trainer)
+    yield from _max_time(trainer.get("max_time"))
     if _has_no_length(trainer) and not trainer.get("max_time"):
         law = "the schedule has to know the run's length"
         yield Fault("trainer.max_steps", "the run has no length", law, "trainer.max_steps=1000")
-    accelerator = trainer.get("accelerator")
-    if accelerator in ("gpu", "cuda", "mps"):
-        visible = gpus()
-        wanted = devices if isinstance(devices, int) and devices > 0 else 1
-        if visible < wanted:
-            yield Fault(
-                "trainer.accelerator",
-                f"{wanted} {accelerator} asked for, {visible} visible",
-                "",
-                "trainer.accelerator=cpu trainer.devices=1",
-            )
+
+
+def _max_time(written: Any) -> Iterator[Fault]:
+    """Lightning reads no units; what is written with one is told in its way."""
+    if written is None or isinstance(written, dict) or re.fullmatch(r"\d+:\d\d:\d\d:\d\d", str(written)):
+        return
+    found = re.fullmatch(r"(\d+\.?\d*) *([smhd])[a-z]*", str(written))
+    seconds = round(float(found[1]) * {"s": 1, "m": 60, "h": 3600, "d": 86400}[found[2]]) if found else 7200
+    days, hours, minutes = seconds // 86400, seconds // 3600 % 24, seconds // 60 % 60
+    attempt = f"trainer.max_time={days:02}:{hours:02}:{minutes:02}:{seconds % 60:02}"
+    yield Fault("trainer.max_time", f"no time: {written}", "it is days:hours:minutes:seconds", attempt)
+
+
+def _devices(trainer: dict[str, Any]) -> Iterator[Fault]:
+    """Whether there are so many devices, as far as it is known without torch."""
+    devices, accelerator, strategy = trainer.get("devices"), trainer.get("accelerator"), trainer.get("strategy")
+    wanted = len(devices) if isinstance(devices, list) else 1 if devices in ("auto", -1) else devices
+    if not isinstance(wanted, int) or not COUNT.holds(wanted):
+        law = "auto, or an integer >= 1"
+        yield Fault("trainer.devices", f"{devices!r} is no number of devices", law, "trainer.devices=1")
+        return
+    visible = 0 if accelerator == "mps" and sys.platform != "darwin" else gpus()
+    if accelerator in ("gpu", "cuda", "mps") and visible < wanted:
+        what = f"{wanted} {accelerator} asked for, {visible} visible"
+        attempt = f"trainer.devices={visible}" if visible else "trainer.accelerator=cpu trainer.devices=1"
+        yield Fault("trainer.accelerator", what, "auto takes what is there", attempt)
+    elif strategy in SHARDED and (accelerator == "cpu" or not visible):
+        yield Fault("trainer.strategy", f"{strategy} needs a GPU", f"{visible} visible", "trainer.strategy=ddp")
 
 
 @functools.cache
@@ -556,7 +676,7 @@ def _resume(plain: dict[str, Any]) -> Iterator[Fault]:
     if way is not None and way not in RESUME:
         hint = nearest(str(way), RESUME) or RESUME[0]
         yield Fault("resume.lr", f"no way {way!r}", f"ways: {', '.join(RESUME)}", f"resume.lr={hint}")
-    if source not in (None, "auto", "never") and not Path(source).expanduser().exists():
+    if source not in (None, "auto", "never") and not Path(str(source)).expanduser().exists():
         law = "auto, never, a checkpoint, or the folder of a run"
         yield Fault("resume.from", f"there is no checkpoint at {source!r}", law, "resume.from=auto")
 
@@ -602,10 +722,20 @@ def _all_folds(plain: dict[str, Any], count: int) -> Iterator[Fault]:
         yield Fault("resume.from", "one checkpoint for all folds", law, "resume.from=auto")
 
 
+def _fractions(plain: dict[str, Any]) -> Iterator[Fault]:
+    keys = ("datamodule.val_fraction", "datamodule.test_fraction")
+    fractions = [_get(plain, key) for key in keys]
+    if all(RANGES[key].holds(value) for key, value in zip(keys, fractions, strict=True)):
+        try:
+            check_fractions(*fractions)
+        except ValueError as error:
+            yield Fault(keys[0], one_line(error), "", " ".join(f"{key}=0.15" for key in keys))
+
+
 def _files(plain: dict[str, Any]) -> Iterator[Fault]:
     for key in PATHS:
         value = _get(plain, f"datamodule.{key}")
-        if isinstance(value, str) and not Path(value).expanduser().exists():
+        if isinstance(value, str) and not (value and Path(value).expanduser().exists()):
             yield Fault(
                 f"datamodule.{key}",
                 f"there is no {value!r}",

@@ -5,6 +5,7 @@ that belong together are in check.py.
 """
 
 import re
+import shlex
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,8 +22,22 @@ ROOT = Path(__file__).resolve().parents[2]
 CONF = ROOT / "conf"
 TASKS = ("train", "tune", "plan", "stability", "test", "validate", "predict")
 FROM_RUN = ("test", "validate", "predict")
+FLAGS = {"help": "--help", "cfg": "--cfg job", "multirun": "-m", "info": "--info", "version": "--version"}
+OTHER_CONFIG = ("--config", "--config-name", "-cn", "--config-path", "-cp", "--config-dir", "-cd")
+# Keys that hold a text, also where it looks like a number: name=007.
+TEXTS = ("name", "run", "init_from", "resume.from", "output_root")
 
-DASHES = "\N{MINUS SIGN}\N{EN DASH}\N{HYPHEN}\N{NON-BREAKING HYPHEN}"
+# What word processors and web pages make of plain characters.
+TYPOGRAPHIC = {
+    "-": "\N{MINUS SIGN}\N{EN DASH}\N{HYPHEN}\N{NON-BREAKING HYPHEN}",
+    "--": "\N{EM DASH}",
+    "'": "\N{LEFT SINGLE QUOTATION MARK}\N{RIGHT SINGLE QUOTATION MARK}",
+    '"': "\N{LEFT DOUBLE QUOTATION MARK}\N{RIGHT DOUBLE QUOTATION MARK}",
+    " ": "\N{NO-BREAK SPACE}",
+}
+PLAIN = {ord(letter): plain for plain, letters in TYPOGRAPHIC.items() for letter in letters}
+
+SEVERAL = ("callbacks", "logger")  # groups of which a run may have several choices
 
 # Names that other frameworks use for a key of ours.
 ALIASES = {
@@ -62,6 +77,46 @@ class Line:
     swept: dict[str, list[Any]] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class Names:
+    """What a line may name: every key of a config with its default, and every group with its choices."""
+
+    defaults: dict[str, Any]
+    options: dict[str, list[str]]
+
+    def meant(self, key: str) -> str | None:
+        """What `key` was most likely meant to be: by another framework's word, by its last part, by spelling."""
+        if "._" in key:
+            return None
+        known = [*self.defaults, *self.options]
+        lower, leaf = key.lower(), key.lower().rpartition(".")[2]
+        if lower in known:
+            return lower
+        if lower in ALIASES or leaf in ALIASES:
+            alias = ALIASES.get(lower) or ALIASES[leaf]
+            if alias in known:
+                return alias
+        same_leaf = [name for name in known if name.rpartition(".")[2] == leaf]
+        if len(same_leaf) == 1:
+            return same_leaf[0]
+        by_key = nearest(lower, known)
+        if by_key is not None:
+            return by_key
+        leaves = {name.rpartition(".")[2]: name for name in reversed(known)}
+        close = nearest(leaf, leaves)
+        return leaves[close] if close else None
+
+    def word(self, name: str, value: str = "") -> str:
+        """The word that sets `name` to `value`, or to what it may be."""
+        if name in self.options:
+            choices = self.options[name]
+            usual = next((choice for choice in choices if choice not in ("none", "default")), choices[0])
+            return f"{name}={nearest(value, choices) or usual}"
+        default = self.defaults.get(name)
+        usual = "true" if isinstance(default, bool) else "..." if isinstance(default, dict | None) else _show(default)
+        return f"{name}={value or usual}"
+
+
 def groups(conf: Path = CONF) -> dict[str, list[str]]:
     """Every group of conf/ and its options, read from disk."""
     folders = sorted(path for path in conf.iterdir() if path.is_dir())
@@ -75,14 +130,19 @@ def read(words: list[str], *, multirun: bool = False, conf: Path = CONF) -> tupl
     faults returned here. Raises ConfigError where nothing can be composed at all.
     """
     faults: list[Fault] = []
-    parsed = [override for word in _joined(words, faults) if (override := _parse(word, faults)) is not None]
+    whole, loose = _joined(words, faults)
+    parsed = [override for word in whole if (override := _parse(word, faults, loose)) is not None]
     _refuse_doubles(parsed, faults)
     options = groups(conf)
-    choices, values = _sorted(parsed, options, multirun, faults)
+    several = [] if multirun else [override for override in parsed if override.is_sweep_override()]
+    choices, values = _sorted([override for override in parsed if override not in several], options, faults)
     run_of = _run_of(values, choices, faults)
     base = load_config(run_of) if run_of else _compose(choices, conf, values)
     faults += _strangers(base, set(options) | _front_keys(conf))
-    cfg, swept = _apply(base, values, options, faults)
+    names = Names(_defaults(base), options)
+    faults += [_flag(word, value, names) if word.startswith("-") else _bare(word, names) for word, value in loose]
+    faults += [_several_without_multirun(override, names) for override in several]
+    cfg, swept = _apply(base, values, names, faults)
     if run_of:
         cfg.run = str(run_of)
     swept |= {key: list(_sweep_values(choice)) for key, choice in choices.items() if choice.is_sweep_override()}
@@ -92,18 +152,13 @@ def read(words: list[str], *, multirun: bool = False, conf: Path = CONF) -> tupl
 
 
 def _sorted(
-    parsed: list["Override"], options: dict[str, list[str]], multirun: bool, faults: list[Fault]
+    parsed: list["Override"], options: dict[str, list[str]], faults: list[Fault]
 ) -> tuple[dict[str, "Override"], list["Override"]]:
     """The choices of groups, and the values, that can be used."""
     choices, values = {}, []
     for override in parsed:
         key = override.key_or_group
-        if override.is_delete():
-            attempt = _instead_of_delete(key, options)
-            faults.append(Fault(override.input_line or key, "nothing is deleted here", "", attempt))
-        elif override.is_sweep_override() and not multirun:
-            faults.append(_several_without_multirun(override))
-        elif re.match(r"hydra(\W|$)", key):
+        if re.match(r"hydra(\W|$)", key):
             law = "a run makes its own folder and log below output_root/name, a sweep is set by sweep.*"
             faults.append(Fault(key, "is Hydra's own and has no effect here", law))
         elif key not in options:
@@ -139,47 +194,145 @@ def each_trial(line: Line) -> Iterator["DictConfig"]:
 # --- one word --------------------------------------------------------------------------------------------------
 
 
-def _joined(words: list[str], faults: list[Fault]) -> Iterator[str]:
-    """The words, less the pairs that a space or another program's habit tore apart (`lr =0.1`, `--lr 0.1`)."""
-    waiting = list(words)
+def _joined(words: list[str], faults: list[Fault]) -> tuple[list[str], list[tuple[str, str]]]:
+    """The words that set something; and all others, flags with the value that follows them.
+
+    What a space tore apart (`lr = 0.1`, `widths=[32, 64]`, `length=5 steps`) is one fault.
+    """
+    waiting, whole, loose = list(words), [], []
     while waiting:
         word = waiting.pop(0)
-        follows = waiting[0] if waiting else ""
-        if "=" not in word and follows.startswith("="):
-            faults.append(Fault(word, "has a space before `=`", "", f"{word}={waiting.pop(0)[1:]}"))
-        elif (
-            word.startswith("--") and "=" not in word and follows and not follows.startswith("-") and "=" not in follows
-        ):
-            key = ALIASES.get(word[2:], word[2:])
-            faults.append(Fault(word, "no such flag", "words are key=value, without dashes", f"{key}={waiting.pop(0)}"))
+        key, equals, value = word.partition("=")
+        if word.startswith("-"):
+            follows = not equals and bool(waiting) and _is_bare(waiting[0])
+            loose.append((key, waiting.pop(0) if follows else value))
+        elif rest := _torn_off(word, waiting):
+            del waiting[: len(rest)]
+            faults.append(_torn(word, rest))
+        elif key and value and not word.startswith("~"):
+            whole.append(word)
         else:
-            yield word
+            loose.append((word, ""))
+    return whole, loose
 
 
-def _parse(word: str, faults: list[Fault]) -> "Override | None":
+def _is_bare(word: str) -> bool:
+    return "=" not in word and not word.startswith(("-", "~"))
+
+
+def _torn_off(word: str, follow: list[str]) -> list[str]:
+    """Those of the words after it that a space tore off this one."""
+    key, equals, value = word.partition("=")
+    if not word or not follow:
+        return []
+    if not equals and follow[0].startswith("="):
+        return follow[: 2 if follow[0] == "=" else 1]
+    is_number_of = re.fullmatch(r"[\d.]+", value) and re.fullmatch(r"%+|(step|epoch|second|minute|hour)s?", follow[0])
+    if is_number_of or (key and equals and not value and _is_bare(follow[0])):
+        return follow[:1]
+    if _unclosed(value):
+        for count in range(1, len(follow) + 1):
+            if not _unclosed(" ".join([value, *follow[:count]])):
+                return follow[:count]
+    return []
+
+
+def _torn(word: str, rest: list[str]) -> Fault:
+    key = word.partition("=")[0]
+    if word.endswith("=") or rest[0].startswith("="):
+        return Fault(key, "has a space beside `=`", "", "".join([word, *rest]))
+    return Fault(key, "is torn apart at a space", "quotes keep it together", shlex.quote(" ".join([word, *rest])))
+
+
+def _unclosed(text: str) -> str:
+    """The brackets and the quote that `text` opens and does not close, the innermost last."""
+    still = ""
+    for letter in text:
+        if still.endswith(("'", '"')):
+            still = still[:-1] if letter == still[-1] else still
+        elif letter in "'\"([{":
+            still += letter
+        elif letter in ")]}":
+            still = still[:-1]
+    return still
+
+
+def _flag(flag: str, value: str, names: Names) -> Fault:
+    """What is told about a word that begins with a dash."""
+    if flag in OTHER_CONFIG:
+        recipe = nearest(value, names.options["experiment"]) or "NAME"
+        law = "the one config is conf/train.yaml, a recipe is an experiment"
+        return Fault(flag, "no such flag", law, f"experiment={recipe}")
+    key = flag.lstrip("-").replace("-", "_")
+    meant = names.meant(key)
+    attempt = names.word(meant, value) if meant else _spelt(key, names)
+    return Fault(flag, "no such flag", "words are key=value, without dashes", attempt)
+
+
+def _bare(word: str, names: Names) -> Fault:
+    """What is told about a word that sets nothing."""
+    key, equals, value = word.partition("=")
+    if not key.strip("+~ "):
+        return Fault(repr(word), "has no key", "words are key=value; is a variable of the shell unset?")
+    if problem := _typographic(word):
+        return problem
+    if word.startswith("~"):
+        key = key.lstrip("~")
+        off = f"{key}=none" if key in names.options else f"{key}=null"
+        can_be_off = key in names.options or key.startswith(("callbacks.", "logger."))
+        return Fault(word, "nothing is deleted here", "", off if can_be_off else names.word(key))
+    key = key.lstrip("+")
+    if value:
+        return _unreadable(key, value, names)
+    if equals:
+        return Fault(key, "has no value", "is a variable of the shell unset?", names.word(names.meant(key) or key))
+    key, colon, value = (part.strip() for part in word.partition(":"))
+    if colon and (meant := names.meant(key)):
+        return Fault(key, "is followed by `:`", "words are key=value", names.word(meant, value))
+    law = f"choices: {', '.join(names.options[word])}" if word in names.options else "words are key=value"
+    return Fault(word, "has no `=`", law, _spelt(word, names))
+
+
+def _spelt(word: str, names: Names) -> str:
+    """What holds `word`, or a word that is spelt like it: keys, tasks, choices and flags."""
+    said = {name: [names.word(name)] for name in [*names.defaults, *names.options]}
+    for task in TASKS:
+        said.setdefault(task, []).append(f"task={task}")
+    for group, choices in names.options.items():
+        for choice in choices:
+            said.setdefault(choice, []).append(f"{group}={choice}")
+    for name, flag in FLAGS.items():
+        said.setdefault(name, []).append(f"python train.py {flag}")
+    close = nearest(word, said)
+    return ", or ".join(said[close]) if close else ""
+
+
+def _typographic(word: str) -> Fault | None:
+    """What is told about a character that a word processor has put in, unless it stands in quotes."""
+    outside = re.sub(r"'[^']*'|\"[^\"]*\"", lambda quoted: " " * len(quoted[0]), word)
+    at = next((at for at, letter in enumerate(outside) if ord(letter) in PLAIN), None)
+    if at is None:
+        return None
+    kind = {"'": "quote", '"': "quote", " ": "space"}.get(PLAIN[ord(word[at])], "minus")
+    where = word.partition("=")[0].lstrip("+~").translate(PLAIN)
+    return Fault(where, f"holds a typographic {kind} at column {at + 1}", "", word.translate(PLAIN))
+
+
+def _parse(word: str, faults: list[Fault], loose: list[tuple[str, str]]) -> "Override | None":
+    """What `word` sets; None where that is a fault, and a loose word where Hydra's grammar does not take it."""
     from hydra.core.override_parser.overrides_parser import OverridesParser
     from hydra.errors import HydraException
 
-    key, equals, value = word.partition("=")
-    bare = key.lstrip("+~")
-    problem = None
-    if word.startswith("-"):
-        stripped = word.lstrip("-")
-        attempt = stripped if "=" in stripped else f"{stripped}=..."
-        problem = Fault(word, "no such flag", "words are key=value, without dashes", attempt)
-    elif any(dash in word for dash in DASHES):
-        at = next(index for index, letter in enumerate(word) if letter in DASHES) + 1
-        plain = word.translate({ord(dash): "-" for dash in DASHES})
-        problem = Fault(bare, f"holds a typographic minus at column {at}", "", plain)
-    elif not equals and not word.startswith("~"):
-        problem = Fault(word, "has no value", "words are key=value", f"{word}=...")
+    key, _, value = word.partition("=")
+    bare = key.lstrip("+")
+    problem = _typographic(word)
+    if problem is not None:
+        pass
     elif value.startswith("="):
         problem = Fault(bare, "has two `=`", "one is enough", f"{key}={value.lstrip('=')}")
     elif key != key.strip() or value != value.strip():
         problem = Fault(bare.strip(), "has a space beside `=`", "", f"{key.strip()}={value.strip()}")
-    elif equals and not bare:
-        problem = Fault(word, "has no key", "words are key=value")
-    elif value.endswith(","):
+    elif value.endswith(",") and not _unclosed(value):
         problem = Fault(bare, f"ends with a comma: {value!r}", "no value follows it", f"{key}={value.rstrip(',')}")
     elif "/" in bare and not bare.startswith("hydra"):
         problem = Fault(bare, "`/` does not set a value", "use `.`", f"{bare.replace('/', '.')}={value}")
@@ -187,11 +340,31 @@ def _parse(word: str, faults: list[Fault]) -> "Override | None":
         faults.append(problem)
         return None
     try:
-        return OverridesParser.create().parse_override(word)
+        override = OverridesParser.create().parse_override(word)
     except (HydraException, ValueError, AssertionError, TypeError):
-        law = "a value with spaces or = : , ( [ { needs quotes of its own"
-        faults.append(Fault(bare, f"cannot read the value {value!r}", law, f"\"{key}='{value}'\""))
+        loose.append((word, ""))
         return None
+    if override.package is not None:
+        law = "a group has one place"
+        faults.append(Fault(bare, "`@` has no effect here", law, f"{override.key_or_group}={value}"))
+        return None
+    return override
+
+
+def _unreadable(key: str, value: str, names: Names) -> Fault:
+    """What is told about a value that Hydra's grammar does not take."""
+    what = f"cannot read the value {value!r}"
+    if still := _unclosed(value):
+        closing = {"(": ")", "[": "]", "{": "}"}
+        whole = value + "".join(closing.get(mark, "") for mark in reversed(still))
+        whole = whole if still[-1] in closing else whole.replace(still[-1], "")
+        return Fault(key, what, f"`{still[-1]}` is not closed", shlex.quote(f"{key}={whole}"))
+    if value.startswith("~"):
+        return Fault(key, what, "`~` is not expanded here", shlex.quote(f"{key}={Path(value).expanduser()}"))
+    if isinstance(names.defaults.get(key), int | float | list):
+        return Fault(key, what, "", names.word(key))
+    law = "a value with spaces or = : , ( [ { needs quotes of its own"
+    return Fault(key, what, law, f"\"{key}='{value}'\"")
 
 
 def _refuse_doubles(parsed: list["Override"], faults: list[Fault]) -> None:
@@ -210,7 +383,7 @@ def _refuse_doubles(parsed: list["Override"], faults: list[Fault]) -> None:
             )
 
 
-def _several_without_multirun(override: "Override") -> Fault:
+def _several_without_multirun(override: "Override", names: Names) -> Fault:
     key, text = override.key_or_group, _written(override)
     if re.fullmatch(r"0,\d+", text):
         return Fault(
@@ -219,17 +392,13 @@ def _several_without_multirun(override: "Override") -> Fault:
             "decimals take a point; several values need -m",
             f"{key}={text.replace(',', '.')}",
         )
-    return Fault(key, f"several values ({text})", "a sweep needs -m", f"python train.py -m {override.input_line}")
+    is_list = key in SEVERAL or isinstance(names.defaults.get(key), list)
+    attempt = f"{key}=[{text}]" if is_list else f"python train.py -m {override.input_line}"
+    return Fault(key, f"several values ({text})", "a sweep needs -m", attempt)
 
 
 def _written(override: "Override") -> str:
     return (override.input_line or "").partition("=")[2]
-
-
-def _instead_of_delete(key: str, options: dict[str, list[str]]) -> str:
-    if key in options:
-        return f"{key}=none"
-    return f"{key}=null" if key.startswith(("callbacks.", "logger.")) else f"another value of {key}"
 
 
 # --- groups ----------------------------------------------------------------------------------------------------
@@ -240,7 +409,7 @@ def _option_is_known(override: "Override", options: dict[str, list[str]], faults
     given = list(_sweep_values(override)) if override.is_sweep_override() else [override.value()]
     for value in given:
         several = value if isinstance(value, list) else [value]
-        if isinstance(value, list) and group not in ("callbacks", "logger"):
+        if isinstance(value, list) and group not in SEVERAL:
             faults.append(Fault(group, f"{value} are several choices", "one choice only", f"{group}={value[0]}"))
             return False
         for name in several:
@@ -248,12 +417,15 @@ def _option_is_known(override: "Override", options: dict[str, list[str]], faults
             if name not in known:
                 hint = nearest(name, known)
                 law = f"did you mean `{hint}`?" if hint else ""
+                attempt = f"{group}={hint}" if hint else ""
+                if group == "warmup" and re.match(r"[\d.]", name):
+                    attempt = f"warmup.length={shlex.quote(f'{name} steps' if name.isdigit() else name)}"
                 faults.append(
                     Fault(
                         group,
                         f"no choice {name!r}",
                         f"{law} choices: {', '.join(known)}".strip(),
-                        f"{group}={hint}" if hint else "",
+                        attempt,
                     )
                 )
                 return False
@@ -307,23 +479,32 @@ def _front_keys(conf: Path) -> set[str]:
 # --- values ----------------------------------------------------------------------------------------------------
 
 
+def _defaults(base: "DictConfig") -> dict[str, Any]:
+    """Every key of a config that one may type, with its value."""
+    from omegaconf import OmegaConf
+
+    plain = OmegaConf.to_container(base, resolve=False)
+    return {key: value for key, value in flat(plain) if not any(part.startswith("_") for part in key.split("."))}
+
+
 def _apply(
-    base: "DictConfig", values: list["Override"], options: dict[str, list[str]], faults: list[Fault]
+    base: "DictConfig", values: list["Override"], names: Names, faults: list[Fault]
 ) -> tuple["DictConfig", dict[str, list[Any]]]:
     from omegaconf import DictConfig, OmegaConf
 
     plain = OmegaConf.to_container(base, resolve=False)
-    known = [key for key, _ in flat(plain) if not any(part.startswith("_") for part in key.split("."))]
     cfg = DictConfig(plain)  # a copy without Hydra's struct flag: the keys are checked here
     swept: dict[str, list[Any]] = {}
     for override in values:
         key = override.key_or_group
         found, default = look_up(plain, key)
         if not found and not _under_target(plain, key):
-            faults.append(_unknown(key, override, known, options))
+            faults.append(_unknown(key, override, names))
             continue
         default = _resolved(base, key, default)
         given = list(_sweep_values(override)) if override.is_sweep_override() else [_text(override.value())]
+        if key in TEXTS and isinstance(given[0], int | float):
+            given = list(map(str, given)) if override.is_sweep_override() else [_written(override)]
         typed = [_typed(key, value, default, found, faults) for value in given]
         OmegaConf.update(cfg, key, typed[0])
         if override.is_sweep_override():
@@ -346,6 +527,11 @@ def _typed(key: str, value: Any, default: Any, found: bool, faults: list[Fault])
 
     if isinstance(value, str) and "${" in value:
         return value
+    if value == "None":
+        usual = "null" if default is None else _show(default)
+        return refuse("'None' is but a text here", "nothing is written null", f"{key}={usual}")
+    if not found and value in ("yes", "no", "on", "off"):
+        return refuse(f"expected true or false, got {value!r}", "", f"{key}={_show(value in ('yes', 'on'))}")
     if isinstance(default, dict):
         if value is None and key.startswith(("callbacks.", "logger.")):
             return None
@@ -373,9 +559,7 @@ def _number(key: str, value: Any, default: float, refuse: Callable[..., Any]) ->
         try:
             value = float(value)
         except ValueError:
-            start = re.match(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?", value)
-            hint = start.group() if start else _show(default)
-            return refuse(f"expected a number, got {value!r}", "", f"{key}={hint}")
+            return refuse(f"expected a number, got {value!r}", "", f"{key}={_number_in(value) or _show(default)}")
     if isinstance(value, bool) or not isinstance(value, int | float):
         return refuse(f"expected a number, got {_show(value)}", "", f"{key}={_show(default)}")
     if isinstance(default, int) and isinstance(value, float):
@@ -385,38 +569,22 @@ def _number(key: str, value: Any, default: float, refuse: Callable[..., Any]) ->
     return value
 
 
-def _unknown(key: str, override: "Override", known: list[str], options: dict[str, list[str]]) -> Fault:
+def _number_in(text: str) -> str:
+    """The number that `text` begins with, where only a unit or a suffix (`20 epochs`, `50%`, `1e-3f`) follows."""
+    found = re.fullmatch(r"([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)\s*(%|f|steps?|epochs?)", text)
+    if not found:
+        return ""
+    return f"{float(found[1]) / 100:g}" if found[2] == "%" else found[1]
+
+
+def _unknown(key: str, override: "Override", names: Names) -> Fault:
     group, _, argument = key.partition(".")
-    if group in options and argument and not any(name.startswith(f"{group}.") for name in known):
-        choice = next((name for name in options[group] if name not in ("none", "default")), "...")
+    if group in names.options and argument and not any(name.startswith(f"{group}.") for name in names.defaults):
         what = f"{group}=none has nothing to set"
-        return Fault(key, what, "", f"{group}={choice} {key}={_written(override)}")
-    hint = _meant(key, [*known, *options])
+        return Fault(key, what, "", f"{names.word(group)} {key}={_written(override)}")
+    hint = names.meant(key)
     law = f"did you mean `{hint}`?" if hint else "python train.py --cfg job shows every key"
-    value = _written(override)
-    if hint in options:
-        value = nearest(value, options[hint]) or options[hint][0]
-    return Fault(key, "no such key; nothing would read it", law, f"{hint}={value}" if hint else "")
-
-
-def _meant(key: str, known: list[str]) -> str | None:
-    """The key that was most likely meant: the same last word, another framework's word for it, the nearest spelling."""
-    lower, leaf = key.lower(), key.lower().rpartition(".")[2]
-    if lower in known:
-        return lower
-    if lower in ALIASES or leaf in ALIASES:
-        alias = ALIASES.get(lower) or ALIASES[leaf]
-        if alias in known:
-            return alias
-    same_leaf = [name for name in known if name.rpartition(".")[2] == leaf]
-    if len(same_leaf) == 1:
-        return same_leaf[0]
-    by_key = nearest(lower, known)
-    if by_key is not None:
-        return by_key
-    leaves = {name.rpartition(".")[2]: name for name in reversed(known)}
-    close = nearest(leaf, leaves)
-    return leaves[close] if close else None
+    return Fault(key, "no such key; nothing would read it", law, names.word(hint, _written(override)) if hint else "")
 
 
 def _under_target(plain: Any, key: str) -> bool:
@@ -441,6 +609,8 @@ def _resolved(base: "DictConfig", key: str, default: Any) -> Any:
 def _show(value: Any) -> str:
     if isinstance(value, bool) or value is None:
         return {True: "true", False: "false", None: "null"}[value]
+    if isinstance(value, dict):
+        return f"{{{','.join(f'{name}:{_show(item)}' for name, item in value.items())}}}"
     return f"[{','.join(_show(item) for item in value)}]" if isinstance(value, list) else str(value)
 
 

@@ -128,6 +128,8 @@ def _recorded(line: Line, folder: Path, first: bool, stage: Stage) -> Outcome:
             record.update(status="failed")  # what has been trained stays
         elif first:
             shutil.rmtree(folder, ignore_errors=True)
+            with suppress(OSError):  # made for it, or of others
+                folder.parent.rmdir()
         raise
     except stop.Stopped as stopped:
         record.update(status="interrupted")
@@ -170,7 +172,7 @@ def _train(line: Line, folder: Path, record: "Record", *, asked: stop.StopReques
         return Outcome(folder, record.data)
     with _timed(record, "setup"):
         watch = trial_link.report if reports and trial_link.attached() else None
-        parts = build.run(start.cfg, folder, lr, start, watch, asked)
+        parts = build.run(start.cfg, folder, lr, start, watch, asked, partial(_tell_exactness, record))
         if cfg.get("init_from") is not None and start.checkpoint is None:
             loaded = load_weights(parts.module, cfg.init_from)
             if record.folder is not None:
@@ -196,6 +198,14 @@ def _train(line: Line, folder: Path, record: "Record", *, asked: stop.StopReques
     record.update(best_checkpoint=os.path.relpath(best, folder) if best else None)
     report.finish(record, parts.trainer, parts.history, status=status, reason=reason, tested=scores, cfg=cfg)
     return Outcome(folder, record.data, code)
+
+
+def _tell_exactness(record: "Record", why: str) -> None:
+    record.update(resume="approximate" if why else "exact", resume_why=why or None)
+    if why and record.folder is not None:
+        told = f"a resume of this run will be approximate: {why}"
+        logging.getLogger("stride").warning(told)
+        print(f"note: {told}")
 
 
 def _asked_lr(cfg: "DictConfig", record: "Record") -> float:

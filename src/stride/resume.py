@@ -261,7 +261,7 @@ def refuse_other_model(checkpoint: Path, module: "LightningModule") -> None:
         here, there = (list(state[name].shape) if name in state else None for state in (own, told))
         if here != there:
             what = f"{checkpoint} is of another model: {name} is {there or 'not'} there, {here or 'not'} here"
-            raise ConfigError(Fault("resume.from", what, "a run goes on with its own model", "init_from=..."))
+            raise ConfigError(Fault("resume.from", what, "a run goes on with its own model", f"init_from={checkpoint}"))
 
 
 def _asked(cfg: "DictConfig", mode: str, in_force: "DictConfig", span: Span) -> dict[str, Any]:

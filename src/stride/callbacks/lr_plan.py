@@ -56,6 +56,13 @@ class LRPlan(Lean):
                 for group in optimizer.param_groups:
                     group["lr"] = plan.between_steps(trainer.global_step)
 
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        # Where nothing is left to train, Lightning passes over all that comes before.
+        if not self._resumed or self._fingerprint or self._changes:
+            return
+        if changed := differences(self._resumed["asked"]["keys"], self._asked["keys"]):
+            raise _refused(changed, f"nothing of its {self._resumed['steps']} steps is left to train")
+
     def state_dict(self) -> dict[str, Any]:
         return self._fingerprint | (self._plan.state_dict() if self._plan else {})
 
@@ -67,10 +74,13 @@ def _refuse_differences(before: dict[str, Any], now: dict[str, Any]) -> None:
     asked = differences(before["asked"]["keys"], now["asked"]["keys"])
     if not asked and before["steps"] == now["steps"] and _same(before, now):
         return
+    raise _refused(asked, f"it was {_told(before)}, it would be {_told(now)}")
+
+
+def _refused(asked: dict[str, tuple[Any, Any]], law: str) -> ConfigError:
     why = ", ".join(f"{key} {old} -> {new}" for key, (old, new) in asked.items())
     what = f"it would change with {why}" if asked else "it would change, and no key says why: the data or the law has"
-    curves = f"it was {_told(before)}, it would be {_told(now)}"
-    raise ConfigError(Fault("resume.lr", f"the plan of the LR is not the checkpoint's: {what}", curves, WAYS))
+    return ConfigError(Fault("resume.lr", f"the plan of the LR is not the checkpoint's: {what}", law, WAYS))
 
 
 def _curve(plan: Plan) -> list[list[float]]:

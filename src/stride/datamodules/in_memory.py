@@ -21,7 +21,7 @@ class InMemory(pl.LightningDataModule):
     In a cross-validation (`fold`) the training and validation samples that `load` returns are split anew. What
     depends on which samples train (a mean, a vocabulary) therefore belongs into `preprocess`, which comes after.
 
-    Raises ValueError if a size is below 1 or the seed below 0.
+    Raises ValueError if a size is below 1 or the seed below 0, and in `setup` where drop_last would leave no batch.
     """
 
     transform: Transform | None = None  # of training inputs, where a subclass has one
@@ -58,6 +58,11 @@ class InMemory(pl.LightningDataModule):
             self.train, self.val, self.test = self.preprocess(train, val, test)
         if stage == "fit":  # comes before a checkpoint's state is loaded
             self._start_over()
+            if self.drop_last and self.batch_size > len(self.train[0]):
+                raise ValueError(
+                    f"`batch_size <= {len(self.train[0])}`, all training samples, must hold with drop_last, "
+                    f"but got batch_size={self.batch_size}"
+                )
 
     def train_dataloader(self) -> TrainBatches | EvalBatches:
         if getattr(self.trainer, "overfit_batches", 0) > 0:  # the same batches in every epoch

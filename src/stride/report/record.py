@@ -105,6 +105,7 @@ def start(
         "score": {"name": score["name"], "mode": score["mode"], "value": None},
         "best_checkpoint": None,
         "resume": None,
+        "resume_why": None,
         "device": None,
         "versions": versions(),
         "git": git(),
