@@ -63,7 +63,7 @@ class Loader(LightningDataModule):
 """
 
 
-@pytest.mark.parametrize(("devices", "limit", "batches"), [(1, 1.0, 11), (4, 1.0, 3), (4, 2, 2), (2, 0.5, 3)])
+@pytest.mark.parametrize(("devices", "limit", "batches"), [(1, 1.0, 11), (4, 1.0, 3), (4, 2, 2), (2, 0.5, 2)])
 def test_several_devices_share_the_samples_of_torchs_loaders(tmp_path, monkeypatch, devices, limit, batches):
     (tmp_path / "rings_for_plan.py").write_text(RINGS)
     monkeypatch.syspath_prepend(tmp_path)

@@ -107,8 +107,14 @@ def targets(cfg: Any, prefix: str = "") -> Iterator[tuple[str, str]]:
 
 
 def datamodule(cfg: "DictConfig") -> tuple["LightningDataModule", dict[str, Any]]:
-    """The datamodule and its `spec`: what a model has to know of the data (channels, classes, ...), by name."""
+    """The datamodule and its `spec`: what a model has to know of the data (channels, classes, ...), by name.
+
+    A DataLoader that it trains from is served as `stride.datamodules.exact_loader` says.
+    """
+    from stride.datamodules.exact_loader import serve_exactly
+
     data = _call(_instantiate(cfg.datamodule, "datamodule"), "datamodule")
+    serve_exactly(data, cfg.get("seed", 0))
     cv = cfg.get("cv")
     if cv is not None and cv.get("fold") is not None:
         _call(partial(_set_up_as_fold, data, cv, cfg.datamodule._target_), "datamodule")
@@ -490,8 +496,12 @@ def _made(node: "DictConfig", where: str, folder: Path | None, step: int = 0) ->
 
     A logger of a run that goes on from `step` shows nothing of what a lost part of it had logged from there on.
     """
+    from stride.callbacks.forgiving import forgiving
+
     factory = _instantiate(node, where)
-    if step and node._target_.endswith((".MetricsCSV", ".TensorBoardLogger")):
+    if where.startswith("logger."):
+        factory = partial(forgiving(factory.func), *factory.args, **factory.keywords)
+    if node._target_.endswith((".MetricsCSV", ".TensorBoardLogger")):
         factory = partial(factory, purge_step=step)
     offered = {"run_dir": folder, "save_dir": folder, "dirpath": folder}
     if folder is not None and where.startswith("callbacks"):

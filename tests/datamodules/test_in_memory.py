@@ -91,6 +91,8 @@ AFTER_EPOCH = {"save_on_train_epoch_end": True}
         (AFTER_VALIDATION, 10, {"limit_train_batches": 5}),
         (AFTER_EPOCH, 16, {}),
         (AFTER_EPOCH, 8, {"accumulate_grad_batches": 2}),
+        (AFTER_EPOCH, 8, {"max_epochs": -1, "max_steps": 20}),
+        (AFTER_VALIDATION, 8, {"max_epochs": -1, "max_steps": 20}),
     ],
 )
 def test_a_resumed_run_serves_just_the_batches_that_were_left(tmp_path, when, step, options):

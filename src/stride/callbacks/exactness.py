@@ -14,4 +14,4 @@ class Exactness(Lean):
         self._tell = tell
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._tell(getattr(trainer.datamodule, "approximate", ""))
+        self._tell(getattr(trainer.datamodule, "approximate", ""))  # pyrefly: ignore[missing-attribute]

@@ -9,12 +9,15 @@ from pytorch_lightning import LightningModule, Trainer
 
 from stride.callbacks.lean import Lean
 
+STEP, BETWEEN = 5, 6  # first in a key
+
 
 class StepSeed(Lean):
-    """Seeds torch (the CPU and the run's device), numpy and random from (seed, rank, epoch, batch) before each batch.
+    """Seeds torch (the CPU and the run's device), numpy and random from (seed, rank, batch) around each step.
 
     So dropout and whatever else a step draws are the same in a run that was interrupted and in one that was not, and
-    no checkpoint has to hold the state of a generator.
+    no checkpoint has to hold the state of a generator. Between two steps they are seeded again, wherever a run can go
+    on, for what the next batch draws on its way to the device.
     """
 
     def __init__(self, seed: int) -> None:
@@ -29,9 +32,25 @@ class StepSeed(Lean):
             self._generators.append(torch.cuda.default_generators[device.index or 0])
         elif device.type == "mps":
             self._generators.append(torch.mps._get_default_mps_generator())
+        self._reseed(trainer, BETWEEN)
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
-        key = (self._seed, trainer.global_rank, trainer.current_epoch, batch_idx)
+        self._reseed(trainer, STEP)
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        self._reseed(trainer, BETWEEN)
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._reseed(trainer, BETWEEN)
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._reseed(trainer, BETWEEN)
+
+    def _reseed(self, trainer: Trainer, what: int) -> None:
+        served = trainer.fit_loop.epoch_loop.batch_progress.total.ready
+        key = (what, self._seed, trainer.global_rank, served)
         first, second = np.random.SeedSequence(key).generate_state(2, np.uint64)
         for generator in self._generators:
             generator.manual_seed(int(first))

@@ -29,10 +29,14 @@ class TrainBatches:
 
     `transform(x, generator)` changes the first tensor of a batch; its generator is seeded from (seed, rank,
     epoch, batch), so that a resumed epoch repeats it. The epoch of `position`, {"epoch": e, "batch": b},
-    begins at its batch b; all others begin at 0. `len` is always that of a whole epoch.
+    begins at its batch b; all others begin at 0. `len` is always that of a whole epoch. `current_epoch()`, where
+    given, counts epochs in place of Lightning, whose number is one too high where a run that `max_steps` ends goes
+    on after an epoch.
 
     Raises ValueError where an epoch would have no batch.
     """
+
+    exact = True  # whatever interrupts the run: `exact_loader` asks
 
     def __init__(
         self,
@@ -45,7 +49,9 @@ class TrainBatches:
         drop_last: bool = False,
         transform: Transform | None = None,
         position: dict[str, int] | None = None,
+        current_epoch: Callable[[], int] | None = None,
     ) -> None:
+        self._current_epoch = current_epoch
         self.tensors, self.batch_size, self.seed = tensors, batch_size, seed
         self.rank, self.world, self.transform = rank, world, transform
         self.position = position or {"epoch": 0, "batch": 0}
@@ -63,7 +69,7 @@ class TrainBatches:
         self.sampler, self.batch_sampler = self, None  # Lightning calls set_epoch on `sampler` only
 
     def set_epoch(self, epoch: int) -> None:
-        self.epoch = epoch
+        self.epoch = self._current_epoch() if self._current_epoch else epoch
 
     def __len__(self) -> int:
         return self.batches
@@ -74,13 +80,20 @@ class TrainBatches:
         start = self.position["batch"] if epoch == self.position["epoch"] else 0
         order = self.order(epoch)
         for k in range(start, self.batches):
-            end = self.end if k + 1 == self.batches else (k + 1) * self.batch_size
-            index = order[k * self.batch_size : end]
+            index = self._batch(order, k)
             # tensor[index] takes several times as long
             first, *rest = (tensor.index_select(0, index) for tensor in self.tensors)
             if self.transform:
                 first = self.transform(first, _random(TRANSFORM, self.seed, self.rank, epoch, k))
             yield first, *rest
+
+    def samples(self, epoch: int, batch: int) -> torch.Tensor:
+        """Which samples of the training data a batch of this rank is made of: int64 (samples,)."""
+        return self._batch(self.order(epoch), batch)
+
+    def _batch(self, order: torch.Tensor, batch: int) -> torch.Tensor:
+        end = self.end if batch + 1 == self.batches else (batch + 1) * self.batch_size
+        return order[batch * self.batch_size : end]
 
     def order(self, epoch: int) -> torch.Tensor:
         """The samples of this rank in `epoch`: int64 (samples // world,)."""

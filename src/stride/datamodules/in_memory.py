@@ -1,5 +1,6 @@
 """A LightningDataModule for data that fits in memory: whole batches, and exact resume."""
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -77,6 +78,7 @@ class InMemory(pl.LightningDataModule):
             drop_last=self.drop_last,
             transform=self.transform,
             position=self.position,
+            current_epoch=partial(getattr, self.trainer, "current_epoch", 0) if self.trainer else None,
         )
         return self.batches
 
