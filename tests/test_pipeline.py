@@ -49,7 +49,7 @@ def test_the_record_has_exactly_the_fields_of_schema_1(outcome):
     assert record == outcome.record
     assert list(record) == [
         "schema", "id", "task", "status", "command", "overrides", "seed", "lr", "steps", "epochs", "seconds",
-        "scores", "last", "score", "best_checkpoint", "resume", "resume_why", "device", "versions", "git",
+        "scores", "last", "score", "best_checkpoint", "resume", "device", "versions", "git",
     ]  # fmt: skip
     assert list(record["lr"]) == ["asked", "found", "used", "peak", "why", "interventions"]
     assert list(record["seconds"]) == ["setup", "tune", "fit", "test"]

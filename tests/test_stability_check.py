@@ -278,7 +278,7 @@ class Own(LitModule):
         ("Twice", [], "error: task: stability cannot be measured: derivative for aten::_ctc_loss_backward is not impl"),
         ("NoNumber", [], "error: task: stability cannot be measured: the curvature of the loss is not finite"),
         ("Own", [], r"error: model: own_for_stability\.Own has a training_step of its own; the loss is taken of"),
-        ("Net", ["datamodule.batch_size=500", "datamodule.drop_last=true"], "error: task: .*`batch_size <= samples"),
+        ("Net", ["datamodule.batch_size=500", "datamodule.drop_last=true"], "error: datamodule.batch_size: `batch_size <= "),
         ("Net", ["optimizer.dampening=1"], "error: task: stability cannot be measured: `dampening < 1` must hold"),
     ],
 )
@@ -293,7 +293,7 @@ def test_what_cannot_be_measured_is_one_line_and_leaves_nothing(tmp_path, monkey
     with pytest.raises(ConfigError, match=told) as refused:
         run(line)
     assert len(str(refused.value).splitlines()) == 1
-    assert not list((tmp_path / "runs").iterdir())
+    assert not (tmp_path / "runs").exists()
 
 
 LOADERS = """

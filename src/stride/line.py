@@ -137,7 +137,7 @@ def read(words: list[str], *, multirun: bool = False, conf: Path = CONF) -> tupl
     several = [] if multirun else [override for override in parsed if override.is_sweep_override()]
     choices, values = _sorted([override for override in parsed if override not in several], options, faults)
     run_of = _run_of(values, choices, faults)
-    base = load_config(run_of) if run_of else _compose(choices, conf, values)
+    base = _to_evaluate(load_config(run_of)) if run_of else _compose(choices, conf, values)
     faults += _strangers(base, set(options) | _front_keys(conf))
     names = Names(_defaults(base), options)
     faults += [_flag(word, value, names) if word.startswith("-") else _bare(word, names) for word, value in loose]
@@ -663,6 +663,13 @@ def find_run(text: str) -> Path:
 def _newest_run() -> str | None:
     runs = sorted((ROOT / "runs").glob("*/run.json"), key=lambda path: path.stat().st_mtime)
     return f"runs/{runs[-1].parent.name}" if runs else None
+
+
+def _to_evaluate(cfg: "DictConfig") -> "DictConfig":
+    """A run's own config without what watched its training: that need not be there any more."""
+    cfg.callbacks = {"progress": (cfg.get("callbacks") or {}).get("progress")}
+    cfg.logger = {}
+    return cfg
 
 
 def load_config(folder: Path) -> "DictConfig":

@@ -112,7 +112,7 @@ JUMP = [2.0, 1.0, 0.5, 3.0, 0.5, 0.4, 0.3, 0.3, 0.3, 0.3]
         ("finished", "", RISING, RISING, "plan done"),  # both rise: that is no overfitting
         ("finished", "", LEVEL, JUMP, "plan done; unstable"),
         ("stopped_early", "no improvement", FALLING, RISING, "stopped early: no improvement; overfitting"),
-        ("diverged", "the training loss is nan", [], [], "unstable: the training loss is nan; try a lower"),
+        ("diverged", "the training loss is nan", [], [], "unstable: the training loss is nan"),
         ("interrupted", "at step 7", [], [], "interrupted at step 7"),
         ("finished", "", [], [], "plan done"),
     ],

@@ -1,5 +1,6 @@
 """The plan of a run's learning rate: what every group is to use at every step, and what has changed it since."""
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -13,11 +14,23 @@ MOST_ROWS = 100_000  # of a table with a row a step; of a longer run every n-th 
 
 @dataclass(frozen=True)
 class Intervention:
-    """From optimizer step `step` on the LR is `factor` times what it would have been, because of `why`."""
+    """From optimizer step `step` on the LR is `factor` times what it would have been, because of `why`.
+
+    Args:
+        rewarm: None where the scheduler's own value was changed. Else the factor acts inside of each step, where no
+            scheduler can undo it, and the LR rises to it over so many steps.
+    """
 
     step: int
     factor: float
     why: str
+    rewarm: int | None = None
+
+    def inside(self, step: int) -> float:
+        """What it multiplies the LR by inside of a step, and only there."""
+        if self.rewarm is None or step < self.step:
+            return 1.0
+        return self.factor * min(1.0, (step - self.step + 1) / max(1, self.rewarm))
 
 
 @dataclass(frozen=True)
@@ -63,15 +76,15 @@ class Plan:
     ramp: Schedule = lambda step: 1.0
     interventions: list[Intervention] = field(default_factory=list)
 
-    def intervene(self, step: int, factor: float, why: str) -> None:
+    def intervene(self, step: int, factor: float, why: str, rewarm: int | None = None) -> None:
         """Record a change that holds from `step` on."""
-        self.interventions.append(Intervention(step, factor, why))
+        self.interventions.append(Intervention(step, factor, why, rewarm))
 
     def between_steps(self, step: int) -> float:
         """What the scheduler leaves in every group before a step: all but what acts inside of the step only."""
         lr = self.lr * self.law(step)
         for change in self.interventions:
-            if step >= change.step:
+            if step >= change.step and change.rewarm is None:
                 lr *= change.factor
         return lr
 
@@ -79,6 +92,7 @@ class Plan:
         """The LR of each group inside a step."""
         # Multiplied in the order in which it comes about, so that the rounding is the same.
         lr, ramp = self.between_steps(step), self.ramp(step)
+        ramp *= math.prod(change.inside(step) for change in self.interventions)
         return [0.0 if step < self.frozen.get(name, 0) else lr * (ramp * scale) for name, scale in self.scales.items()]
 
     def momentum(self, step: int) -> float | None:

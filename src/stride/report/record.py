@@ -45,7 +45,8 @@ class Record:
 
         if self.folder is not None:
             plain = _without_secrets(OmegaConf.to_container(cfg, resolve=True))
-            (self.folder / "config.yaml").write_text(OmegaConf.to_yaml(OmegaConf.create(plain)), encoding="utf-8")
+            with replaced(self.folder / "config.yaml") as file:
+                file.write(OmegaConf.to_yaml(OmegaConf.create(plain)))
 
 
 def _without_secrets(node: Any) -> Any:
@@ -105,7 +106,6 @@ def start(
         "score": {"name": score["name"], "mode": score["mode"], "value": None},
         "best_checkpoint": None,
         "resume": None,
-        "resume_why": None,
         "device": None,
         "versions": versions(),
         "git": git(),

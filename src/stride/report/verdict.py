@@ -7,14 +7,14 @@ OVERFITTED = 0.10  # of the whole fall, lost again between the best and the end
 
 
 def verdict(status: str, reason: str, train: Sequence[float], val: Sequence[float]) -> str:
-    """Plan done or stopped, and: still falling, overfitting, unstable; with what to try.
+    """Plan done or stopped, and: still falling, overfitting, unstable; and what to try, unless the reason says it.
 
     Args:
         status: the run's status as in run.json; `reason` is what the run itself said when it stopped.
         train, val: training and validation loss, one value for each validation, in the order they were made.
     """
     if status == "diverged":
-        return f"unstable: {reason}; try a lower optimizer.lr, lr_finder=on, or trainer.gradient_clip_val=1"
+        return f"unstable: {reason}"
     if status in ("interrupted", "failed"):
         return f"{status} {reason}"
     if status == "pruned":
