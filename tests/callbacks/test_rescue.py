@@ -3,6 +3,7 @@
 pytest -n 0 -s -m slow tests/callbacks/test_rescue.py      prints what the README says
 """
 
+import math
 import random
 from collections import Counter
 from statistics import fmean, stdev
@@ -63,7 +64,7 @@ def test_100_faults(tmp_path, monkeypatch):
     for name, words in RECIPES.items():
         with monkeypatch.context() as patch:
             clean = [run(tmp_path, f"{name}-clean-{seed}", words, seed, patch)[0] for seed in range(10)]
-        start, spread = 2.4, stdev(clean)
+        start, spread = math.log(10), stdev(clean)  # of ten classes, untrained
         for number in range(50):
             fault, seed, at = FAULTS[number % 3], number % 10, draw.randrange(60, STEPS - 30)
             with monkeypatch.context() as patch:
@@ -110,10 +111,13 @@ def test_100_000_healthy_steps(monkeypatch):
                 optimizer.zero_grad()
                 loss.backward()
                 norm = torch.nn.utils.get_total_norm([parameter.grad for parameter in module.parameters()])
-                outliers += guard._is_outlier(float(norm))
+                outliers += bool(guard._norms.times(float(norm)))
                 if why := watch.add(float(loss)):
                     alarms.append((number, step, why))
+                before = [parameter.detach().clone() for parameter in module.parameters()]
                 optimizer.step()
+                moved = [now.detach() - then for now, then in zip(module.parameters(), before, strict=True)]
+                outliers += bool(guard._moves.times(float(torch.nn.utils.get_total_norm(moved)) / (1 - step / total)))
                 step += 1
                 if step == total:
                     break

@@ -25,13 +25,33 @@ from stride.lr.spike import LossWatch
 
 MODES = ("watch", "rescue")
 READ_AT_ONCE = ("cpu",)  # devices that nobody has to wait for
-OUTLIER = 50.0  # times the median of the latest gradients' norms,
-LARGE = (
-    3.0  # and times the largest such median of the run: late in it the usual ones are small, and hard batches are not
-)
-NORMS, FEWEST_NORMS = 50, 20  # the latest, and how many say what is usual
+# A gradient's norm is an outlier above so many times the median of the latest, and times the largest such median of
+# the run: late in it the usual ones are small, and those of hard batches are not. The same for how far a step moves the
+# weights, for its planned LR. Healthy runs that overfit come to 40 and 14, and to 17 and 2.5.
+OUTLIER, LARGE = 50.0, 15.0
+FAR, FARTHEST = 12.0, 4.0
+LATEST, FEWEST = 50, 20  # values that say what is usual, and how many have to
 IN_A_ROW = 3  # steps that are left out, before it is the weights that are taken back
 SNAPSHOTS, EVERY, SETTLED = 3, 10, 10  # how many, steps between two at least, steps after which one is known as healthy
+
+
+class _Usual:
+    """What a positive number usually is, late in a run and at its largest."""
+
+    def __init__(self, times: float, times_largest: float) -> None:
+        self._times, self._times_largest = times, times_largest
+        self.values: deque[float] = deque(maxlen=LATEST)
+        self._largest = 0.0  # of the medians
+
+    def times(self, value: float) -> float:
+        """How many times the usual an unusual value is; 0 for a usual one, which then counts."""
+        if len(self.values) >= FEWEST:
+            usual = median(self.values)
+            self._largest = max(self._largest, usual)
+            if value > max(self._times * usual, self._times_largest * self._largest):
+                return value / usual if usual else math.inf
+        self.values.append(value)
+        return 0.0
 
 
 @dataclass(frozen=True)
@@ -49,11 +69,12 @@ class Guard(Lean):
     the loss and the norm of the gradient are read in each step. Under 16-bit mixed precision an infinite gradient is
     the loss scaler's own affair.
 
-    In `rescue` mode the run goes on. A step with a gradient of 50 times the usual norm is left out, too; where three in
-    a row are, or the loss runs away (`stride.lr.spike`), weights and optimizer go back to the latest snapshot that
-    has shown itself healthy, the batches since are not seen again, and the LR is cut, inside of each step, where no
-    schedule can undo it, and re-warmed. After `most` times the run ends as in `watch` mode. Each act is logged and
-    stands among the plan's interventions, in run.json.
+    In `rescue` mode the run goes on. A step with a gradient of 50 times the usual norm is left out, too, and one that
+    has moved the weights 12 times as far as is usual for its planned LR is taken back. Where that is three steps in a
+    row, or the loss runs away (`stride.lr.spike`), weights and optimizer go back to the latest snapshot that has shown
+    itself healthy, the batches since are not seen again, and the LR is cut, inside of each step, where no schedule can
+    undo it, and re-warmed. After `most` times the run ends as in `watch` mode. Each act is logged and stands among the
+    plan's interventions, in run.json.
 
     Args:
         mode: watch or rescue.
@@ -78,11 +99,14 @@ class Guard(Lean):
         self._acts: list[Intervention] = []
         self._losses: list[Tensor] = []  # of the batches of this step
         self._norm: Tensor | None = None
-        self._norms: deque[float] = deque(maxlen=NORMS)
-        self._largest = 0.0  # of their medians
+        self._norms = _Usual(OUTLIER, LARGE)
+        self._moves = _Usual(FAR, FARTHEST)
+        self._weights: list[Tensor] = []
+        self._weights_before: list[Tensor] = []
         self._left_out = ""  # why this step was
         self._in_a_row = 0
-        self._bad: Tensor | None = None  # steps that were left out on the device and not told yet
+        self._bad: Tensor | None = None  # whether this step is left out, on the device: 0 or 1
+        self._last_bad: Tensor | None = None  # the number, from 1, of the last that was
         self._buffers: list[Tensor] = []
         self._before: list[Tensor] = []
         self._watch = LossWatch()
@@ -99,6 +123,10 @@ class Guard(Lean):
         except ValueError as error:
             raise ConfigError(Fault("callbacks.guard.rewarm", str(error))) from error
         self._every = max(EVERY, (run.steps or 0) // 100)
+        self._weights = [
+            one for optimizer in trainer.optimizers for group in optimizer.param_groups for one in group["params"]
+        ]
+        self._weights_before = [weight.detach().clone() for weight in self._weights]
         for optimizer in trainer.optimizers:
             around(optimizer).factors.append(lambda: self._factor(trainer.global_step))
 
@@ -120,15 +148,17 @@ class Guard(Lean):
         total = sum(self._losses, norm.new_zeros(())) if scaled else norm + sum(self._losses, norm.new_zeros(()))
         if trainer.world_size > 1 and trainer.strategy.__class__.__name__ != "DDPStrategy":
             total = trainer.strategy.reduce(total, reduce_op="sum")  # each process has its own part of the gradient
-        if norm.device.type not in READ_AT_ONCE and _masks_on_device(optimizer):
-            bad = (~torch.isfinite(total)).float()
-            optimizer.found_inf, optimizer.grad_scale = bad, None  # pyrefly: ignore[missing-attribute]
-            self._bad = bad if self._bad is None else torch.maximum(self._bad, bad)
+        if norm.device.type not in READ_AT_ONCE and not self._rescues and _masks_on_device(optimizer):
+            self._bad = (~torch.isfinite(total)).float()
+            optimizer.found_inf, optimizer.grad_scale = self._bad, None  # pyrefly: ignore[missing-attribute]
             return
         if not math.isfinite(float(total)):
             self._left_out = "not finite"
-        elif self._rescues and self._is_outlier(float(norm)):
-            self._left_out = f"{float(norm) / median(self._norms):.3g} times the usual gradient"
+        elif self._rescues and (times := self._norms.times(float(norm))):
+            self._left_out = f"{times:.3g} times the usual gradient"
+        elif self._rescues:
+            with torch.no_grad():
+                torch._foreach_copy_(self._weights_before, self._weights)
         if self._left_out:
             for group in optimizer.param_groups:
                 for parameter in group["params"]:
@@ -141,17 +171,18 @@ class Guard(Lean):
         if step is None:
             return
         losses, self._losses = self._losses, []
-        if self._bad is not None and is_due(trainer, step):
-            if float(self._bad):
-                self._left_out = "not finite"
-            self._bad = None
+        if self._bad is not None:
+            self._keep_on_device(trainer, step, self._bad)
+        if self._rescues and not self._left_out:
+            self._take_back(trainer, pl_module, step)
         if not self._left_out:
             self._in_a_row = 0
             if self._rescues:
                 self._look(trainer, pl_module, step, losses)
             return
         why, self._left_out = self._left_out, ""
-        torch._foreach_copy_(self._buffers, self._before) if self._buffers else None
+        if self._buffers:
+            torch._foreach_copy_(self._buffers, self._before)
         told = self._told(trainer, step, losses, batch, batch_idx)
         if not self._rescues:
             raise Diverged(f"{told}; the weights are those before it. {self._advice(trainer, step, batch)}")
@@ -175,14 +206,29 @@ class Guard(Lean):
     def _factor(self, step: int) -> float:
         return math.prod(act.inside(step) for act in self._acts)
 
-    def _is_outlier(self, norm: float) -> bool:
-        if len(self._norms) >= FEWEST_NORMS:
-            usual = median(self._norms)
-            self._largest = max(self._largest, usual)
-            if norm > max(OUTLIER * usual, LARGE * self._largest):
-                return True
-        self._norms.append(norm)
-        return False
+    def _keep_on_device(self, trainer: Trainer, step: int, bad: Tensor) -> None:
+        """Put the buffers back where the device says so; ask it, at a step that is logged, for the last such step."""
+        for buffer, before in zip(self._buffers, self._before, strict=True):
+            buffer.copy_(torch.where(bad.bool(), before, buffer))
+        number = bad * (step + 1)
+        self._last_bad = number if self._last_bad is None else torch.maximum(self._last_bad, number)
+        if is_due(trainer, step) and (last := int(self._last_bad)):
+            advice = _lower(_lr(trainer))
+            raise Diverged(
+                f"the loss or the gradient was not finite at step {last - 1}, which changed nothing. Try {advice}"
+            )
+
+    @torch.no_grad()
+    def _take_back(self, trainer: Trainer, module: LightningModule, step: int) -> None:
+        """Put the weights back where a step has moved them much too far; its LR has no say in the optimizer's state."""
+        plan = getattr(module, "plan", None)
+        lr = max(plan.at(step)) if plan is not None else _lr(trainer)
+        if lr <= 0:
+            return
+        moves = torch._foreach_norm(torch._foreach_sub(self._weights, self._weights_before))
+        if times := self._moves.times(float(torch.linalg.vector_norm(torch.stack(moves))) / lr):
+            torch._foreach_copy_(self._weights, self._weights_before)
+            self._left_out = f"{times:.3g} times as far as usual"
 
     def _look(self, trainer: Trainer, module: LightningModule, step: int, losses: list[Tensor]) -> None:
         """After a healthy step: does the loss run away, and is it time for a snapshot."""
@@ -212,7 +258,8 @@ class Guard(Lean):
         self._act(trainer, module, Intervention(step, self._cut, told, self._rewarm))
         self._snapshots = deque([snapshot], maxlen=SNAPSHOTS)
         self._watch.forget()
-        self._norms.clear()
+        self._norms.values.clear()
+        self._moves.values.clear()
         self._in_a_row = 0
 
     def _act(self, trainer: Trainer, module: LightningModule, act: Intervention) -> None:
@@ -233,7 +280,7 @@ class Guard(Lean):
         """The one thing to try first."""
         if batch is not None and _bad_rows(batch):
             return "The data is at fault: mend or leave out these samples"
-        usual = median(self._norms) if self._norms else 0.0
+        usual = median(self._norms.values) if self._norms.values else 0.0
         norm = math.nan if self._norm is None else float(self._norm)
         run = horizon(trainer).steps
         if math.isfinite(norm) and usual and norm > OUTLIER * usual and trainer.gradient_clip_val is None:
