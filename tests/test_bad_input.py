@@ -124,7 +124,9 @@ ROWS = {
         "try: resume.from=kept/last.ckpt",
     ),
     "41 code in a checkpoint": Row(
-        "resume.from=kept/code.ckpt", "resume.from: kept/code.ckpt holds code (posix.system); ...", torch=True
+        "resume.from=kept/code.ckpt",
+        "resume.from: kept/code.ckpt holds code (posix.system); nothing of it was run; ...; try: trust_checkpoint=true",
+        torch=True,
     ),
     "42 another model": Row(
         "resume.from=kept/last.ckpt",

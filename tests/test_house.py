@@ -44,7 +44,10 @@ MAY_IMPORT = {
     "tune": {"around_step", "callbacks", "engine", "errors", "lr", "module", "short_runs"},
     "report": {"lr", "errors", "whole_file"},
     "line": {"errors", "keys"},
-    "check": {"datamodules", "engine", "lr", "errors", "keys", "own_rate", "patterns", "signature", "torch_law"},
+    "check": {
+        *("datamodules", "engine", "lr", "errors", "keys", "own_rate", "patterns"),
+        *("run_folder", "signature", "torch_law"),
+    },
     "build": {
         "around_step",
         "checkpoint_io",

@@ -127,3 +127,24 @@ def test_a_run_without_weights_is_refused(tmp_path):
     run = shutil.copytree(KEPT, tmp_path / "run", ignore=shutil.ignore_patterns("*.ckpt"))
     with pytest.raises(ConfigError, match=r"^error: init_from: .* has no checkpoint"):
         load_weights(network(), run)
+
+
+class Code:
+    def __reduce__(self):
+        return Path.touch, (Path("it_ran"),)
+
+
+@pytest.mark.parametrize("key", ["init_from", "resume.from"])
+def test_code_in_a_checkpoint_runs_only_where_that_is_typed(tmp_path, monkeypatch, capsys, key):
+    monkeypatch.chdir(tmp_path)
+    words = ["datamodule=wine", "model=mlp", "model.hidden=[8]", "trainer.max_epochs=2", "callbacks.progress=null"]
+    first = stride.run([*words, f"output_root={tmp_path}", "name=first"])
+    state = torch.load(first.folder / "checkpoints" / "last.ckpt", weights_only=True)
+    torch.save({**state, "more": Code()}, tmp_path / "code.ckpt")
+    words += [f"{key}={tmp_path / 'code.ckpt'}", f"output_root={tmp_path}"]
+    with pytest.raises(ConfigError, match=rf"error: {key}: "):
+        stride.run([*words, "name=second"])
+    assert not (tmp_path / "it_ran").exists()
+    stride.run([*words, "name=second", "trust_checkpoint=true"])
+    assert (tmp_path / "it_ran").exists()
+    assert "note: trust_checkpoint=true: code that a checkpoint holds is run as it is loaded" in capsys.readouterr().out

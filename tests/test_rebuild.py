@@ -34,3 +34,14 @@ def test_a_run_without_weights_is_refused_by_name(tmp_path):
     run = shutil.copytree(KEPT[0], tmp_path / "run", ignore=shutil.ignore_patterns("*.ckpt"))
     with pytest.raises(ConfigError, match="has no checkpoint"):
         stride.load(run)
+
+
+def test_a_config_that_names_what_may_not_be_called_is_refused(tmp_path):
+    """It may come from anybody; nothing of it is called before the allow-list has seen all of it."""
+    shutil.copytree(next((Path(__file__).parent / "kept_runs").iterdir()), tmp_path / "run")
+    config = tmp_path / "run" / "config.yaml"
+    text = config.read_text()
+    assert "_target_: stride.models.mlp.MLP" in text
+    config.write_text(text.replace("_target_: stride.models.mlp.MLP", "_target_: os.getcwd"))
+    with pytest.raises(ConfigError, match=r"error: model._target_: 'os.getcwd' may not be called"):
+        stride.load(tmp_path / "run")

@@ -56,6 +56,12 @@ def test_a_job_gives_its_run_its_name_and_a_typed_one_wins(environment, name, mo
     assert run_folder.run_name(config(name="mine")) == "mine"
 
 
+def test_an_id_that_leads_out_of_the_output_root_is_refused(monkeypatch):
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "a/../../x")
+    with pytest.raises(ConfigError, match=r"torchrun's id 'a/../../x' is no name for a folder"):
+        run_folder.run_name(config())
+
+
 def test_torchruns_default_id_names_no_run(monkeypatch):
     monkeypatch.setenv("TORCHELASTIC_RUN_ID", "none")
     with pytest.raises(ConfigError, match="try: name=my_run"):

@@ -278,7 +278,11 @@ class Own(LitModule):
         ("Twice", [], "error: task: stability cannot be measured: derivative for aten::_ctc_loss_backward is not impl"),
         ("NoNumber", [], "error: task: stability cannot be measured: the curvature of the loss is not finite"),
         ("Own", [], r"error: model: own_for_stability\.Own has a training_step of its own; the loss is taken of"),
-        ("Net", ["datamodule.batch_size=500", "datamodule.drop_last=true"], "error: datamodule.batch_size: `batch_size <= "),
+        (
+            "Net",
+            ["datamodule.batch_size=500", "datamodule.drop_last=true"],
+            "error: datamodule.batch_size: `batch_size <= ",
+        ),
         ("Net", ["optimizer.dampening=1"], "error: task: stability cannot be measured: `dampening < 1` must hold"),
     ],
 )

@@ -27,6 +27,7 @@ from stride.lr.duration import Duration, Horizon, NoLength, bind, within
 from stride.lr.stability import stability_limit
 from stride.lr.suggest import FEWEST_POINTS, PICKERS
 from stride.patterns import compiled, rules
+from stride.run_folder import RUN_NAME
 from stride.signature import NoSuchTarget, is_subclass, signature
 
 if TYPE_CHECKING:
@@ -146,7 +147,6 @@ TWO_BETAS = ("torch.optim.", "stride.optimizers.", "schedulefree.", "prodigyopt.
 RESUME = ("refuse", "keep", "stretch", "rewarm")  # where the plan of the LR would change
 UNUSUAL_LR = 5.0
 STAND_IN = 10**6  # optimizer steps of a run whose length is typed in epochs
-RUN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
 # Targets of packages that a plain installation lacks: the package, and the extra that brings it.
 EXTRAS = {
     "schedulefree.": ("schedulefree", "lr-free"),
@@ -755,4 +755,6 @@ def notes(cfg: "DictConfig") -> list[str]:
     for name, node in (cfg.get("callbacks") or {}).items():
         if node and str(node.get("_target_")).endswith(".LearningRateMonitor"):
             said.append(f"callbacks.{name} shows the LR that was planned; lr/<group> is the one that was applied")
+    if cfg.get("trust_checkpoint"):
+        said.append("trust_checkpoint=true: code that a checkpoint holds is run as it is loaded")
     return said

@@ -6,7 +6,6 @@ pass over it.
 """
 
 import contextlib
-import errno
 import hashlib
 import os
 import re
@@ -18,7 +17,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from stride.errors import ConfigError, Fault, StorageError, one_line
+from stride.errors import NO_ROOM, ConfigError, Fault, StorageError, one_line
 from stride.whole_file import PART, replaced
 
 SUFFIX = ".ckpt"
@@ -133,7 +132,7 @@ class _Counting:
 
 def _told(path: Path, error: OSError, dump: Callable[[Any], None]) -> str:
     why = error.strerror or str(error)
-    if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+    if error.errno not in NO_ROOM:
         return f"{path} cannot be written: {why}"
     counted = _Counting()
     dump(counted)

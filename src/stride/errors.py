@@ -2,6 +2,7 @@
 
 import difflib
 import enum
+import errno
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -44,6 +45,9 @@ class ConfigError(Exception):
 
 class Diverged(Exception):
     """The loss or a gradient stopped being a finite number; the process exits with 4."""
+
+
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # what the system says of a full disk
 
 
 class StorageError(Exception):

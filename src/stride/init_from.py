@@ -57,18 +57,19 @@ def find_weights(source: str | Path) -> Path:
     return path
 
 
-def load_weights(module: "Module", source: str | Path) -> Loaded:
+def load_weights(module: "Module", source: str | Path, *, trusted: bool = False) -> Loaded:
     """Load what fits of `source` into `module`, and say what did not.
 
     `source` is a run (its folder or name; its best checkpoint is taken) or a file: a checkpoint of Lightning or a
     plain state dict, in either case with or without LitModule's `network.` before the names. The module's objective
-    is left alone: what a loss weighs belongs to the new run's config.
+    is left alone: what a loss weighs belongs to the new run's config. A file that is `trusted` may hold code, which is
+    run.
 
     Raises ConfigError if there is no such run or file, if it holds no weights, or if nothing of it fits.
     """
     path = find_weights(source)
     own = _weights(module.state_dict())
-    state = _renamed(_weights(_read(path)), own)
+    state = _renamed(_weights(_read(path, trusted)), own)
     fitting = {name: value for name, value in state.items() if name in own and value.shape == own[name].shape}
     loaded = Loaded(
         source=path,
@@ -87,12 +88,12 @@ def load_weights(module: "Module", source: str | Path) -> Loaded:
     return loaded
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _read(path: Path, trusted: bool) -> dict[str, Any]:
     """The tensors of a file by name."""
     import torch
 
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        content = torch.load(path, map_location="cpu", weights_only=not trusted)
     except Exception as error:  # zip, pickle and torch each have their own for a file that is none of theirs
         raise _refused(f"{path} cannot be read as a checkpoint", one_line(error, 120)) from error
     state = content.get("state_dict", content) if isinstance(content, dict) else None

@@ -3,10 +3,25 @@
 import logging
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 NAMES = ("stride", "pytorch_lightning", "lightning_fabric", "py.warnings")
+
+
+class _File(logging.FileHandler):
+    """A log that no run fails for: what cannot be written is left out."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        with suppress(OSError):
+            super().emit(record)
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        pass
+
+    def close(self) -> None:
+        with suppress(OSError):
+            super().close()
 
 
 @contextmanager
@@ -16,10 +31,11 @@ def log_file(path: Path | None) -> Iterator[None]:
 
     logs = [logging.getLogger(name) for name in NAMES]
     before = [(log, log.handlers, log.propagate, log.level) for log in logs]
-    file: logging.Handler = logging.FileHandler(path, encoding="utf-8") if path else logging.NullHandler()
+    file: logging.Handler = _File(path, encoding="utf-8", delay=True) if path else logging.NullHandler()
     file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     screen: logging.Handler = logging.StreamHandler()
     screen.setLevel(logging.ERROR)
+    screen.addFilter(lambda record: not record.exc_info)  # an exception that ends the run is shown as it does
     logging.captureWarnings(True)
     warnings.simplefilter("default")
     for log in logs:

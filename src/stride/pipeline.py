@@ -3,11 +3,10 @@
 import itertools
 import logging
 import os
-import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -93,32 +92,45 @@ def run(line: Line) -> Outcome:
     run was to go on, left as it was.
     """
     folder = run_folder.make(line.cfg, ROOT, lambda folder: folds.may_go_on(folder, line.cfg))
-    limit = line.cfg.get("time_limit")
+    limit, first = line.cfg.get("time_limit"), run_folder.is_first_process()
+    launched = run_folder.HANDED_DOWN in os.environ and not first
     stages = {"plan": _plan, "stability": _stability, **dict.fromkeys(FROM_RUN, _evaluate)}
     try:
-        with stop.request(limit and Duration.parse(limit).seconds()) as asked:
+        with stop.request(limit and Duration.parse(limit).seconds(), tells=first, launched=launched) as asked:
             trains = partial(_cross_validate if folds.asked(line.cfg) else _train, asked=asked)
-            outcome = _in_folder(line, folder, stages.get(line.cfg.task, trains))
-        _leave_together()
-        return outcome
+            outcome = _in_folder(line, folder, stages.get(line.cfg.task, trains), asked)
+            if not asked.is_raised:
+                _leave_together()
+        if first and outcome.status == "interrupted" and line.cfg.task == "train":
+            print(f"to go on: {_line_of(outcome, line)}")
+        # Lightning kills the first process where one that it has launched leaves before it, with a code of its own.
+        return replace(outcome, exit_code=Exit.DONE) if launched and not asked.is_raised else outcome
     finally:
         run_folder.forget()
 
 
-def _in_folder(line: Line, folder: Path, stage: Stage) -> Outcome:
+def _in_folder(line: Line, folder: Path, stage: Stage, asked: stop.StopRequest) -> Outcome:
     """A stage in a folder that nobody else writes into, with a record that says how it ended."""
     first = run_folder.is_first_process()
-    with run_folder.held(folder) if first else nullcontext():
-        return _recorded(line, folder, first, stage)
+    try:
+        with run_folder.held(folder) if first else nullcontext():
+            return _recorded(line, folder, first, stage, asked)
+    except OSError as error:
+        if told := run_folder.storage_error(error, folder):
+            raise told from error
+        raise
 
 
-def _recorded(line: Line, folder: Path, first: bool, stage: Stage) -> Outcome:
+def _recorded(line: Line, folder: Path, first: bool, stage: Stage, asked: stop.StopRequest) -> Outcome:
     before = {path: path.read_bytes() for name in OF_A_RUN if (path := folder / name).is_file()}
     record = _start(line, folder if first else None, goes_on=bool(before))
     # A plan that needs no data needs no Lightning either, which the log would import; each fold has its own log.
     unlogged = line.cfg.task == "plan" or folds.asked(line.cfg)
     try:
-        with nullcontext() if unlogged else log_file(folder / "train.log" if first else None):
+        with asked.interrupts(), ExitStack() as around:
+            if not unlogged:
+                around.enter_context(log_file(folder / "train.log" if first else None))
+                around.enter_context(stop.others_are_deaf())
             return stage(line, folder, record)
     except ConfigError:
         if first and before:
@@ -127,16 +139,17 @@ def _recorded(line: Line, folder: Path, first: bool, stage: Stage) -> Outcome:
         elif first and any(folder.glob("fold-*/run.json")):
             record.update(status="failed")  # what has been trained stays
         elif first:
-            shutil.rmtree(folder, ignore_errors=True)
-            with suppress(OSError):  # made for it, or of others
-                folder.parent.rmdir()
+            run_folder.remove(folder)
         raise
     except stop.Stopped as stopped:
         record.update(status="interrupted")
+        if first:
+            print(f"\ninterrupted by {stopped.why}")
         return Outcome(folder, record.data, stopped.code)
     except BaseException as error:
         ctrl_c = isinstance(error, KeyboardInterrupt | SystemExit)
-        record.update(status="interrupted" if ctrl_c else "failed")
+        with suppress(OSError):  # the disk may be full, and that be the error
+            record.update(status="interrupted" if ctrl_c else "failed")
         raise
 
 
@@ -144,7 +157,7 @@ def _cross_validate(line: Line, folder: Path, record: "Record", *, asked: stop.S
     """Every fold of the line as a run of its own below `folder`, and their means in the record."""
 
     def train(fold: Line, place: Path) -> tuple[dict[str, Any], int]:
-        outcome = _in_folder(fold, place, partial(_train, asked=asked, reports=False))
+        outcome = _in_folder(fold, place, partial(_train, asked=asked, reports=False), asked)
         return outcome.record, outcome.exit_code
 
     return Outcome(folder, record.data, folds.run(line, folder, record, train))
@@ -174,26 +187,26 @@ def _train(line: Line, folder: Path, record: "Record", *, asked: stop.StopReques
         watch = trial_link.report if reports and trial_link.attached() else None
         parts = build.run(start.cfg, folder, lr, start, watch, asked, partial(_tell_exactness, record))
         if cfg.get("init_from") is not None and start.checkpoint is None:
-            loaded = load_weights(parts.module, cfg.init_from)
+            loaded = load_weights(parts.module, cfg.init_from, trusted=resume.trusts(cfg))
             if record.folder is not None:
                 print(loaded)
         # What was typed, with what the data has filled in: the same line is to find itself again.
         cfg.model, cfg.objective = start.cfg.model, start.cfg.objective
         if start.checkpoint is not None:
-            resume.refuse_other_model(start.checkpoint, parts.module)
+            resume.refuse_other_model(start.checkpoint, parts.module, cfg)
         record.save_config(cfg)
     record.update(lr={"used": lr}, device=_device(parts.trainer))
     with _timed(record, "fit"):
-        status, reason, code = _fit(parts, start.checkpoint)
-    if asked.asked is not None and status in ("finished", "stopped_early"):  # in the last moment
-        raise asked.asked
+        status, reason, code = _fit(parts, start.checkpoint, trusted=resume.trusts(cfg))
     if status == "diverged" and trial_link.attached():
         trial_link.untrained(_untrained_score(cfg))
     scores: dict[str, float] = {}
     best = _best_checkpoint(parts.trainer)
     if cfg.test and status in ("finished", "stopped_early"):
         with _timed(record, "test"):
-            parts.trainer.test(parts.module, parts.datamodule, ckpt_path=best, verbose=False, weights_only=True)
+            parts.trainer.test(
+                parts.module, parts.datamodule, ckpt_path=best, verbose=False, weights_only=not resume.trusts(cfg)
+            )
             scores = {name: float(value) for name, value in parts.trainer.callback_metrics.items()}
     record.update(best_checkpoint=os.path.relpath(best, folder) if best else None)
     report.finish(record, parts.trainer, parts.history, status=status, reason=reason, tested=scores, cfg=cfg)
@@ -201,7 +214,7 @@ def _train(line: Line, folder: Path, record: "Record", *, asked: stop.StopReques
 
 
 def _tell_exactness(record: "Record", why: str) -> None:
-    record.update(resume="approximate" if why else "exact", resume_why=why or None)
+    record.update(resume=f"approximate: {why}" if why else "exact")
     if why and record.folder is not None:
         told = f"a resume of this run will be approximate: {why}"
         logging.getLogger("stride").warning(told)
@@ -225,7 +238,7 @@ def _tune(cfg: "DictConfig", folder: Path, record: "Record", overrides: list[str
 
     def with_weights(parts: Any) -> Any:
         if cfg.get("init_from") is not None:
-            load_weights(parts[1], cfg.init_from)
+            load_weights(parts[1], cfg.init_from, trusted=resume.trusts(cfg))
         return parts
 
     bar = _shows_bar(cfg) and record.folder is not None
@@ -297,7 +310,7 @@ def _stability(line: Line, folder: Path, record: "Record") -> Outcome:
     with _timed(record, "setup"):
         parts = stability_check.set_up(cfg)
         if cfg.get("init_from") is not None:
-            print(load_weights(parts.module, cfg.init_from))
+            print(load_weights(parts.module, cfg.init_from, trusted=resume.trusts(cfg)))
         record.save_config(cfg)
     record.update(device=_device(parts.trainer))
     found = stability_check.measure(parts, bar=_shows_bar(cfg))
@@ -306,14 +319,14 @@ def _stability(line: Line, folder: Path, record: "Record") -> Outcome:
     return Outcome(folder, record.data)
 
 
-def _fit(parts: build.Run, checkpoint: Path | None) -> tuple[str, str, int]:
+def _fit(parts: build.Run, checkpoint: Path | None, *, trusted: bool) -> tuple[str, str, int]:
     """Train. Returns the run's status, the reason it gave, and the exit code."""
     from pytorch_lightning.callbacks import EarlyStopping
     from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
     trainer = parts.trainer
     try:
-        trainer.fit(parts.module, datamodule=parts.datamodule, ckpt_path=checkpoint, weights_only=True)
+        trainer.fit(parts.module, datamodule=parts.datamodule, ckpt_path=checkpoint, weights_only=not trusted)
     except Diverged as error:
         return "diverged", str(error), Exit.DIVERGED
     except PlanBroken as error:
@@ -321,7 +334,9 @@ def _fit(parts: build.Run, checkpoint: Path | None) -> tuple[str, str, int]:
     except MisconfigurationException as error:
         raise ConfigError(Fault("trainer", one_line(error))) from error
     except stop.Stopped as stopped:
-        return "interrupted", f"{stopped.why} at step {trainer.global_step}; the same line goes on there", stopped.code
+        if not stopped.saved:
+            raise
+        return "interrupted", f"by {stopped.why} at step {trainer.global_step}", stopped.code
     except (KeyboardInterrupt, SystemExit):
         return "interrupted", f"at step {trainer.global_step}", Exit.INTERRUPTED
     except ConfigError:
@@ -341,7 +356,7 @@ def _untrained_score(cfg: "DictConfig") -> float:
     """What the initial weights of this run score, before any training."""
     parts = build.run(cfg, None, cfg.optimizer.lr)
     if cfg.get("init_from") is not None:
-        load_weights(parts.module, cfg.init_from)
+        load_weights(parts.module, cfg.init_from, trusted=resume.trusts(cfg))
     parts.trainer.validate(parts.module, datamodule=parts.datamodule, verbose=False)
     return float(parts.trainer.callback_metrics[cfg.objective.score.name])
 
@@ -353,8 +368,6 @@ def _evaluate(line: Line, folder: Path, record: "Record") -> Outcome:
 
     cfg = line.cfg
     source = Path(cfg.run)
-    cfg.callbacks = {"progress": (cfg.get("callbacks") or {}).get("progress")}
-    cfg.logger = {}
     if cfg.task == "predict":  # one process, for one file in the order of the samples
         cfg.trainer.update(strategy="auto", devices=1, num_nodes=1)
     with _timed(record, "setup"):
@@ -365,12 +378,18 @@ def _evaluate(line: Line, folder: Path, record: "Record") -> Outcome:
     with _timed(record, "test"):
         if cfg.task == "predict":
             batches = parts.trainer.predict(
-                parts.module, datamodule=parts.datamodule, ckpt_path=weights, weights_only=True
+                parts.module, datamodule=parts.datamodule, ckpt_path=weights, weights_only=not resume.trusts(cfg)
             )
             rows = write_predictions(batches or [], folder / f"predictions.{cfg.predictions}")
         else:
             task = parts.trainer.test if cfg.task == "test" else parts.trainer.validate
-            task(parts.module, datamodule=parts.datamodule, ckpt_path=weights, verbose=False, weights_only=True)
+            task(
+                parts.module,
+                datamodule=parts.datamodule,
+                ckpt_path=weights,
+                verbose=False,
+                weights_only=not resume.trusts(cfg),
+            )
             rows = None
     scores = {name: float(value) for name, value in parts.trainer.callback_metrics.items()}
     record.update(status="finished", scores=scores, best_checkpoint=os.path.relpath(weights, folder))
@@ -380,6 +399,12 @@ def _evaluate(line: Line, folder: Path, record: "Record") -> Outcome:
 
 
 # --- small parts -----------------------------------------------------------------------------------------------
+
+
+def _line_of(outcome: Outcome, line: Line) -> str:
+    """What to type for the run to go on."""
+    name = "" if "name" in line.typed else f" name={outcome.folder.name}"
+    return outcome.record["command"] + name
 
 
 def _leave_together() -> None:

@@ -1,11 +1,12 @@
 """A run folder becomes a module again."""
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stride import build, checkpoint_file
 from stride.errors import ConfigError, Fault
-from stride.line import find_run, load_config
+from stride.line import ROOT, find_run, load_config
 
 if TYPE_CHECKING:
     from pytorch_lightning import LightningModule
@@ -14,12 +15,15 @@ if TYPE_CHECKING:
 def load(run: str | Path) -> "LightningModule":
     """The trained LightningModule of a run folder, with its best weights, in evaluation mode.
 
-    Needs neither the run's data nor conf/. Raises ConfigError if `run` is no run folder or has no weights.
+    Needs neither the run's data nor conf/. Raises ConfigError if `run` is no run folder or has no weights, and for a
+    config that names what may not be called.
     """
     import torch
 
     folder = find_run(str(run))
     cfg, weights = load_config(folder), checkpoint_of(folder)
+    if faults := build.refused_targets(cfg, ROOT / "src", os.environ.get("STRIDE_ALLOW_TARGETS", "")):
+        raise ConfigError(*faults)
     checkpoint_file.refuse_damaged(weights, "run")
     module = build.module(cfg, {}, cfg.optimizer.lr)
     module.load_state_dict(torch.load(weights, map_location="cpu", weights_only=True)["state_dict"])

@@ -32,9 +32,10 @@ LENGTH = (
 LAW = ("optimizer.lr", "scheduler", "warmup", "lr_scaling")
 # What says nothing of what is learned: free to differ from what a run was begun with.
 FREE = (
-    *("name", "output_root", "run", "time_limit", "resume"),
+    *("name", "output_root", "run", "time_limit", "resume", "trust_checkpoint"),
     *("callbacks", "logger", "test", "predictions", "hydra", "sweep"),
 )
+LOADING = ("num_workers", "pin_memory", "persistent_workers", "prefetch_factor")  # of a datamodule: how, not what
 
 
 @dataclass(frozen=True)
@@ -123,6 +124,9 @@ def learned_from(before: Any, cfg: "DictConfig") -> dict[str, tuple[Any, Any]]:
     for key in FREE:
         plain.pop(key, None)
         now.pop(key, None)
+    for node in (plain, now):
+        for key in LOADING:
+            (node.get("datamodule") or {}).pop(key, None)
     return {key: pair for key, pair in differences(plain, now).items() if pair[0] != "***"}
 
 
@@ -192,7 +196,7 @@ def settle(cfg: "DictConfig", checkpoint: Path) -> Start:
 
     Raises ConfigError where the checkpoint cannot be read, and where stretch would have to drop a typed law.
     """
-    step, saved = _read(checkpoint)
+    step, saved = _read(checkpoint, cfg)
     if not saved:
         return Start(cfg, _asked(cfg, "refuse", cfg, Span()), checkpoint, step)
     before, mode = saved["asked"], cfg.resume.lr
@@ -225,12 +229,12 @@ def settle(cfg: "DictConfig", checkpoint: Path) -> Start:
     return Start(kept, _asked(cfg, mode, kept, span), checkpoint, step, saved.get("lr"), span, changes=True)
 
 
-def _read(checkpoint: Path) -> tuple[int, dict[str, Any]]:
+def _read(checkpoint: Path, cfg: "DictConfig") -> tuple[int, dict[str, Any]]:
     """The optimizer steps of a checkpoint, and the fingerprint of its plan (empty where it has none)."""
     import torch
 
     try:
-        told = torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True)
+        told = torch.load(checkpoint, map_location="cpu", weights_only=not trusts(cfg), mmap=True)
         return told["global_step"], told["callbacks"].get("LRPlan", {})
     except Exception as error:
         raise ConfigError(_unreadable(checkpoint, error)) from error
@@ -245,18 +249,24 @@ def _unreadable(checkpoint: Path, error: Exception) -> Fault:
     except Exception:
         code = []
     if code:
-        law = "a checkpoint holds tensors and plain data; nothing of it was run"
-        return Fault("resume.from", f"{checkpoint} holds code ({', '.join(sorted(code)[:3])})", law)
+        law = "nothing of it was run; only if you know who wrote it"
+        what = f"{checkpoint} holds code ({', '.join(sorted(code)[:3])})"
+        return Fault("resume.from", what, law, "trust_checkpoint=true")
     law = "it is no checkpoint of a training run"
     return Fault("resume.from", f"{checkpoint} cannot be read", f"{law}: {one_line(error, 120)}")
 
 
-def refuse_other_model(checkpoint: Path, module: "LightningModule") -> None:
+def trusts(cfg: "DictConfig") -> bool:
+    """Whether a checkpoint may hold code, which is run as it is loaded: only where that was typed."""
+    return bool(cfg.get("trust_checkpoint"))
+
+
+def refuse_other_model(checkpoint: Path, module: "LightningModule", cfg: "DictConfig") -> None:
     """Raises ConfigError where the weights of a checkpoint are not those of this module: names and shapes."""
     import torch
 
     own = module.state_dict()
-    told = torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True)["state_dict"]
+    told = torch.load(checkpoint, map_location="cpu", weights_only=not trusts(cfg), mmap=True)["state_dict"]
     for name in [*own, *(name for name in told if name not in own)]:
         here, there = (list(state[name].shape) if name in state else None for state in (own, told))
         if here != there:

@@ -33,7 +33,7 @@ def replaced(path: Path, mode: str = "w") -> Iterator[IO[Any]]:
 
 def rows_of(path: Path) -> list[list[str]]:
     """The rows of a table that is appended to; none where there is no file. A last line without its end is left out."""
-    if not path.exists():
+    if not path.is_file():
         return []
     whole, _, _ = path.read_text(encoding="utf-8").rpartition("\n")
     return [row for row in csv.reader(whole.splitlines()) if row]

@@ -17,7 +17,15 @@ from stride.horizon import horizon
 from stride.lr.duration import Duration
 
 
-class Checkpoint(Lean, lightning.ModelCheckpoint):
+class _WithLogs(Lean):
+    """Before a checkpoint is written, what was logged until then is: a run that goes on from it adds only the rest."""
+
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        for logger in trainer.loggers:
+            logger.save()
+
+
+class Checkpoint(_WithLogs, lightning.ModelCheckpoint):
     """Lightning's ModelCheckpoint; see there for the arguments. Its folder may have been moved since it was saved."""
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -33,7 +41,7 @@ class Checkpoint(Lean, lightning.ModelCheckpoint):
         )
 
 
-class LastCheckpoint(Lean, lightning.Checkpoint):
+class LastCheckpoint(_WithLogs, lightning.Checkpoint):
     """Writes what a run goes on from: last.ckpt, and the ones before it as last-2.ckpt, last-3.ckpt, ...
 
     It is written at the end of a step, and where a validation is due with that step, after the validation: else a
@@ -142,3 +150,4 @@ class LastCheckpoint(Lean, lightning.Checkpoint):
             except OSError:  # a file system without links
                 self._last.replace(second_name)
             second_name.replace(older[0])
+            second_name.unlink(missing_ok=True)  # a rename onto the same file by another name does nothing

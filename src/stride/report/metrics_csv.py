@@ -1,6 +1,7 @@
 """metrics.csv: a row for each step that logged something, a column for each metric."""
 
 import csv
+import logging
 from argparse import Namespace
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,7 +17,8 @@ class MetricsCSV(Logger):
     """Appends to metrics.csv, and never deletes it as Lightning's CSVLogger does when a folder is used again.
 
     What is logged for one step in several calls becomes one row. A metric that is first seen late widens the
-    table: the file is written anew, once for each new column.
+    table: the file is written anew, once for each new column. A file that cannot be written is told once; training
+    goes on, and what is missing is written as soon as it can be.
 
     Args:
         save_dir: the folder of metrics.csv.
@@ -27,8 +29,9 @@ class MetricsCSV(Logger):
         super().__init__()
         self._path = Path(save_dir) / "metrics.csv"
         self._columns = ["step"]
-        self._row: dict[str, Any] = {}
-        self._in_file: dict[str, Any] = {}  # what is in the file of that row, its last
+        self._rows: list[dict[str, Any]] = []  # the newest, and those before it that could not be written
+        self._in_file: dict[str, Any] = {}  # what is in the file of the first of them
+        self._failed = self._told = False
         if purge_step is not None:
             self._cut_back(purge_step)
 
@@ -50,34 +53,49 @@ class MetricsCSV(Logger):
 
     @rank_zero_only
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
-        if self._row and self._row["step"] != step:
+        if not self._rows or self._rows[-1]["step"] != step:
             self.save()
-            self._row, self._in_file = {}, {}
-        self._row |= {"step": step if step is not None else 0, **metrics}
+            if self._rows == [self._in_file]:
+                self._rows, self._in_file = [], {}
+            self._rows.append({})
+        self._rows[-1] |= {"step": step if step is not None else 0, **metrics}
 
     @rank_zero_only
     def save(self) -> None:
-        if self._row == self._in_file:
+        if self._rows in ([], [self._in_file]):
             return
-        new = [name for name in self._row if name not in self._columns]
-        if new or self._in_file or not self._path.exists():
-            self._columns += new
-            rows = _read(self._path)
-            self._write([*(rows[:-1] if self._in_file else rows), self._row])
+        new = dict.fromkeys(name for row in self._rows for name in row if name not in self._columns)
+        self._columns += new
+        try:
+            if new or self._in_file or self._failed or not self._path.exists():
+                kept = _read(self._path)
+                self._write([*(kept[:-1] if self._in_file else kept), *self._rows])
+            else:
+                with self._path.open("a", newline="", encoding="utf-8") as file:
+                    csv.DictWriter(file, self._columns).writerows(self._rows)
+        except OSError as error:
+            self._tell(error)
         else:
-            with self._path.open("a", newline="", encoding="utf-8") as file:
-                csv.DictWriter(file, self._columns).writerow(self._row)
-        self._in_file = dict(self._row)
+            self._rows, self._in_file, self._failed = self._rows[-1:], dict(self._rows[-1]), False
+
+    def _tell(self, error: OSError) -> None:
+        if not self._told:
+            told = f"{self._path} cannot be written: {error.strerror}; the run goes on"
+            logging.getLogger("stride").warning(told)
+            print(f"note: {told}")
+        self._failed = self._told = True
 
     @rank_zero_only
     def _cut_back(self, step: int) -> None:
         rows = [row for row in _read(self._path) if int(row["step"]) < step]
-        if rows:
+        if not rows and self._path.is_file():
+            self._path.unlink()
+        elif rows:
             self._columns = list(rows[0])
             self._write(rows)
             if int(rows[-1]["step"]) == step - 1:  # a validation may still be due with it
-                self._row = {name: value for name, value in rows[-1].items() if value} | {"step": step - 1}
-                self._in_file = dict(self._row)
+                self._rows = [{name: value for name, value in rows[-1].items() if value} | {"step": step - 1}]
+                self._in_file = dict(self._rows[0])
 
     def _write(self, rows: Sequence[Mapping[str, Any]]) -> None:
         with replaced(self._path) as file:

@@ -198,7 +198,7 @@ def _axes(rows: int, size: tuple[float, float], heights: Sequence[float], *, sha
 
 def _columns(path: Path, wanted: tuple[str, ...] | None) -> dict[str, tuple[list[int], list[float]]]:
     """Each column of a table of steps, with the steps at which it has a value."""
-    if not path.exists():
+    if not path.is_file():
         return {}
     found: dict[str, tuple[list[int], list[float]]] = {}
     with path.open(newline="", encoding="utf-8") as file:
