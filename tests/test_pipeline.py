@@ -248,7 +248,9 @@ def test_the_finder_sweeps_from_the_old_weights_too(tmp_path, monkeypatch):
     old = stride.run([*WINE, f"output_root={tmp_path}", "name=old", "trainer.max_epochs=1"])
     loaded = []
     real = pipeline.load_weights
-    monkeypatch.setattr(pipeline, "load_weights", lambda module, source, *, trusted: loaded.append(source) or real(module, source))
+    monkeypatch.setattr(
+        pipeline, "load_weights", lambda module, source, **_: loaded.append(source) or real(module, source)
+    )
     words = [f"init_from={old.folder}", "lr_finder=on", "lr_finder.picker=divergence", "trainer.max_epochs=1"]
     outcome = stride.run([*WINE, f"output_root={tmp_path}", *words])
     assert outcome.record["lr"]["found"]
