@@ -71,7 +71,7 @@ class Guard(Lean):
 
     In `rescue` mode the run goes on. A step with a gradient of 50 times the usual norm is left out, too, and one that
     has moved the weights 12 times as far as is usual for its planned LR is taken back. Where that is three steps in a
-    row, or the loss runs away (`stride.lr.spike`), weights and optimizer go back to the latest snapshot that has shown
+    row, or the loss runs away (`LossWatch`), weights and optimizer go back to the latest snapshot that has shown
     itself healthy, the batches since are not seen again, and the LR is cut, inside of each step, where no schedule can
     undo it, and re-warmed. After `most` times the run ends as in `watch` mode. Each act is logged and stands among the
     plan's interventions, in run.json.
