@@ -91,12 +91,12 @@ def run(line: Line) -> Outcome:
     Raises ConfigError for what only the objects themselves can refuse; the folder is removed then, or, where its
     run was to go on, left as it was.
     """
-    folder = run_folder.make(line.cfg, ROOT, lambda folder: folds.may_go_on(folder, line.cfg))
     limit, first = line.cfg.get("time_limit"), run_folder.is_first_process()
     launched = run_folder.HANDED_DOWN in os.environ and not first
     stages = {"plan": _plan, "stability": _stability, **dict.fromkeys(FROM_RUN, _evaluate)}
     try:
         with stop.request(limit and Duration.parse(limit).seconds(), tells=first, launched=launched) as asked:
+            folder = run_folder.make(line.cfg, ROOT, lambda folder: folds.may_go_on(folder, line.cfg))
             trains = partial(_cross_validate if folds.asked(line.cfg) else _train, asked=asked)
             outcome = _in_folder(line, folder, stages.get(line.cfg.task, trains), asked)
             if not asked.is_raised:

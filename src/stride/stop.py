@@ -19,7 +19,8 @@ SIGNALS = {
     if hasattr(signal, name)
 }
 ECHO = 1.0  # seconds in which one request may come twice: a launcher passes on what its whole group was sent
-PATIENCE = 5.0  # seconds that an end may take
+PATIENCE = 2.0  # seconds that an end at once may take
+RESERVE = 5.0  # seconds of a limit for an end with reports, and for leaving the interpreter
 
 _TAKEN: dict[int, Any] = {}  # the handlers in whose place a request has put its own
 
@@ -125,8 +126,7 @@ def request(limit: float | None, *, tells: bool = True, launched: bool = False) 
         tells: as of a StopRequest.
         launched: this process was started by another one of the same run, and ends with it.
     """
-    # The last of the time is for reports, and for what is torn down.
-    seconds = None if limit is None else limit - max(limit / 100, min(limit / 3, PATIENCE))
+    seconds = None if limit is None else limit - max(limit / 100, min(limit / 2, RESERVE))
     parent = os.getppid() if launched else None
     asked = StopRequest(seconds, tells=tells, parent=parent)
     if threading.current_thread() is not threading.main_thread():
