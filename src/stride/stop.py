@@ -1,5 +1,6 @@
 """What asks a run to stop before its end: signals, and a clock that is about to run out."""
 
+import atexit
 import contextlib
 import os
 import signal
@@ -178,11 +179,25 @@ def others_are_deaf() -> Iterator[None]:
 
     _SignalConnector.register_signal_handlers = lambda self: None
     signal_handling._set_worker_signal_handlers = spare_the_worker
+    atexit.unregister(_end_the_workers)
+    atexit.register(_end_the_workers)  # after multiprocessing's own, and so called before it
     try:
         yield
     finally:
         _SignalConnector.register_signal_handlers = lightning_takes
         signal_handling._set_worker_signal_handlers = worker_takes
+
+
+def _end_the_workers() -> None:
+    """End what multiprocessing would send a SIGTERM as this process ends, and then wait for; a spared worker waits on.
+
+    They are left where a run ends in an error, whose traceback holds the iterator of its loader.
+    """
+    import multiprocessing
+
+    for process in multiprocessing.active_children():
+        if process.daemon:
+            process.kill()
 
 
 def _end_what_hangs(ear: socket.socket, over: threading.Event) -> None:
