@@ -98,7 +98,7 @@ class Guard(Lean):
         self._every = EVERY
         self._acts: list[Intervention] = []
         self._losses: list[Tensor] = []  # of the batches of this step
-        self._norm: Tensor | None = None
+        self._norm: Tensor | float | None = None
         self._norms = _Usual(OUTLIER, LARGE)
         self._moves = _Usual(FAR, FARTHEST)
         self._weights: list[Tensor] = []
@@ -142,14 +142,21 @@ class Guard(Lean):
         dense = [grad for grad in grads if grad.layout is torch.strided]
         if not dense:
             return
-        norms = torch._foreach_norm(dense)
-        self._norm = norm = torch.linalg.vector_norm(torch.stack([each.to(norms[0].device) for each in norms]))
+        norms, losses = torch._foreach_norm(dense), self._losses
+        device = norms[0].device
+        at_once = device.type in READ_AT_ONCE
+        self._norm = norm = (
+            math.hypot(*map(float, norms))  # in half of the time that tensors take
+            if at_once
+            else torch.linalg.vector_norm(torch.stack([each.to(device) for each in norms]))
+        )
         scaled = isinstance(trainer.precision_plugin, MixedPrecision) and trainer.precision_plugin.scaler is not None
-        total = sum(self._losses, norm.new_zeros(())) if scaled else norm + sum(self._losses, norm.new_zeros(()))
+        total = sum(map(float, losses) if at_once else losses, 0.0 if scaled else norm)
         if trainer.world_size > 1 and trainer.strategy.__class__.__name__ != "DDPStrategy":
-            total = trainer.strategy.reduce(total, reduce_op="sum")  # each process has its own part of the gradient
-        if norm.device.type not in READ_AT_ONCE and not self._rescues and _masks_on_device(optimizer):
-            self._bad = (~torch.isfinite(total)).float()
+            # Each process has its own part of the gradient.
+            total = trainer.strategy.reduce(torch.as_tensor(total, device=device), reduce_op="sum")
+        if not at_once and not self._rescues and _masks_on_device(optimizer):
+            self._bad = (~torch.isfinite(torch.as_tensor(total, device=device))).float()
             optimizer.found_inf, optimizer.grad_scale = self._bad, None  # pyrefly: ignore[missing-attribute]
             return
         if not math.isfinite(float(total)):
