@@ -24,9 +24,15 @@ class _File(logging.FileHandler):
             super().close()
 
 
+class _Notes(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.levelno < logging.ERROR:
+            print(f"note: {record.getMessage()}")  # above a progress bar, which takes what is printed
+
+
 @contextmanager
 def log_file(path: Path | None) -> Iterator[None]:
-    """Send the logs of `NAMES` to `path` (None: nowhere), and errors to the screen as well."""
+    """Send the logs of `NAMES` to `path` (None: nowhere), errors to the screen, too, and our own warnings as notes."""
     import pytorch_lightning  # noqa: F401  its first import adds handlers of its own, which are to be replaced
 
     logs = [logging.getLogger(name) for name in NAMES]
@@ -41,6 +47,8 @@ def log_file(path: Path | None) -> Iterator[None]:
     for log in logs:
         log.handlers, log.propagate = [file, screen], False
         log.setLevel(logging.INFO)
+    if path:  # of several processes, one tells
+        logs[0].handlers = [file, screen, _Notes(logging.WARNING)]
     try:
         yield
     finally:

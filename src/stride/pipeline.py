@@ -215,10 +215,8 @@ def _train(line: Line, folder: Path, record: "Record", *, asked: stop.StopReques
 
 def _tell_exactness(record: "Record", why: str) -> None:
     record.update(resume=f"approximate: {why}" if why else "exact")
-    if why and record.folder is not None:
-        told = f"a resume of this run will be approximate: {why}"
-        logging.getLogger("stride").warning(told)
-        print(f"note: {told}")
+    if why:
+        logging.getLogger("stride").warning("a resume of this run will be approximate: %s", why)
 
 
 def _asked_lr(cfg: "DictConfig", record: "Record") -> float:

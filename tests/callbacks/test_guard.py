@@ -194,3 +194,15 @@ def test_a_validation_loss_that_is_no_number_ends_the_run(monkeypatch):
 
     with pytest.raises(Diverged, match="val/loss is nan at step 7"):
         Guard().on_validation_end(Trainer(), None)
+
+
+@pytest.mark.parametrize(("lr", "said"), [("1e9", True), ("1e-3", False)])
+def test_a_run_that_only_got_worse_says_so_though_all_is_finite(tmp_path, capsys, lr, said):
+    words = ["optimizer=sgd", f"optimizer.lr={lr}", "trainer.max_epochs=2", "callbacks.progress=null", "logger=none"]
+    outcome = stride.run([*words, f"output_root={tmp_path}"])
+    assert outcome.record["status"] == "finished"
+    told = re.findall(
+        r"note: val/loss was never below .*; before the first step the loss was 2\.\d+\. Try a lower LR: .*",
+        capsys.readouterr().out,
+    )
+    assert len(told) == said

@@ -36,9 +36,8 @@ def _told(method: Callable[..., Any], otherwise: Callable[[], Any] = lambda: Non
                 return method(self, *args, **kwargs)
             except Exception as error:
                 self._gave_up = True
-                text = f"{type(self).__name__} stopped logging, and the run goes on: {one_line(error)}"
-                logging.getLogger("stride").warning(text)
-                print(f"note: {text}")
+                told = f"{type(self).__name__} stopped logging, and the run goes on: {one_line(error)}"
+                logging.getLogger("stride").warning(told)
         return otherwise()
 
     return told

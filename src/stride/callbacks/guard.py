@@ -98,6 +98,8 @@ class Guard(Lean):
         self._every = EVERY
         self._acts: list[Intervention] = []
         self._losses: list[Tensor] = []  # of the batches of this step
+        self._first = math.nan  # the loss of the first step
+        self._lowest = math.inf  # val/loss of all validations
         self._norm: Tensor | float | None = None
         self._norms = _Usual(OUTLIER, LARGE)
         self._moves = _Usual(FAR, FARTHEST)
@@ -178,6 +180,8 @@ class Guard(Lean):
         if step is None:
             return
         losses, self._losses = self._losses, []
+        if step == 0 and losses:
+            self._first = float(sum(losses))
         if self._bad is not None:
             self._keep_on_device(trainer, step, self._bad)
         if self._rescues and not self._left_out:
@@ -203,12 +207,21 @@ class Guard(Lean):
             if name.endswith("loss") and not trainer.sanity_checking and not math.isfinite(float(value)):
                 lr = _lr(trainer)
                 raise Diverged(f"{name} is {float(value)} at step {trainer.global_step} (lr {lr:.3g}); {_lower(lr)}")
+        if not trainer.sanity_checking and (loss := trainer.callback_metrics.get("val/loss")) is not None:
+            self._lowest = min(self._lowest, float(loss))
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        # What is normalized stays finite at any LR, and is wrong all the same.
+        if not math.isinf(self._lowest) and self._lowest > self._first + abs(self._first):
+            told = f"val/loss was never below {self._lowest:.4g}; before the first step the loss was {self._first:.4g}"
+            logging.getLogger("stride").warning(f"{told}. {self._advice(trainer, trainer.global_step, None)}")
 
     def state_dict(self) -> dict[str, Any]:
-        return {"acts": [vars(act) for act in self._acts]}
+        return {"acts": [vars(act) for act in self._acts], "first": self._first, "lowest": self._lowest}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self._acts = [Intervention(**act) for act in state_dict["acts"]]
+        self._first, self._lowest = state_dict["first"], state_dict["lowest"]
 
     def _factor(self, step: int) -> float:
         return math.prod(act.inside(step) for act in self._acts)

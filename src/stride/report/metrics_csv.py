@@ -80,9 +80,7 @@ class MetricsCSV(Logger):
 
     def _tell(self, error: OSError) -> None:
         if not self._told:
-            told = f"{self._path} cannot be written: {error.strerror}; the run goes on"
-            logging.getLogger("stride").warning(told)
-            print(f"note: {told}")
+            logging.getLogger("stride").warning("%s cannot be written: %s; the run goes on", self._path, error.strerror)
         self._failed = self._told = True
 
     @rank_zero_only
