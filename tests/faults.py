@@ -12,6 +12,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+import torch
 from pytorch_lightning import Callback, Trainer
 
 from stride import build, checkpoint_file
@@ -176,6 +177,11 @@ def spoiled(how: str, loaded: str) -> None:
         return x * float("nan"), y
 
     Noisy.__getitem__ = sample
+
+
+def threads(count: int) -> None:
+    """Sums are added up by so many threads."""
+    torch.set_num_threads(count)
 
 
 _sendfile = os.sendfile

@@ -316,6 +316,21 @@ def test_a_run_that_was_moved_goes_on_to_the_bit_from_any_folder_and_with_any_te
     assert sha_of(folder) == whole
 
 
+@pytest.mark.slow
+def test_lightning_by_itself_forgets_the_best_of_a_run_that_was_moved(runs, plain_stopped, tmp_path):
+    ended = runs.plain(str(shutil.copytree(plain_stopped, tmp_path / "moved")))
+    assert re.search("dirpath has changed .* `best_model_score`, .* won't be reloaded", ended.err)
+
+
+def test_a_run_that_goes_on_with_other_threads_says_that_its_last_bits_may_differ(runs, stopped, tmp_path):
+    line = [*SMALL, f"name={shutil.copytree(stopped, tmp_path / 'other-threads').name}", f"output_root={tmp_path}"]
+    ended = runs(line, ("threads", [2]))
+    assert ended.code == 0, ended.err
+    why = f"begun with 1 thread and torch {torch.__version__}, gone on with 2 threads and torch {torch.__version__}"
+    assert f"note: resume is approximate: {why}\n" in ended.out
+    assert record_of(tmp_path / "other-threads")["resume"] == f"approximate: {why}"
+
+
 def test_where_no_gpu_can_be_seen_a_run_takes_the_cpu(runs, whole):
     assert record_of(runs.folder / "whole")["device"] == "cpu"
 

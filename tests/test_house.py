@@ -64,6 +64,7 @@ MAY_IMPORT = {
     "rebuild": {"build", "checkpoint_file", "errors", "line", "report"},
     "init_from": {"checkpoint_file", "errors", "line", "rebuild"},
     "coordinate_check": {"build", "errors", "line", "logs", "lr", "pipeline"},
+    "doctor": {"datamodules", "errors", "line", "pipeline", "report", "whole_file"},
     "sweep": {"build", "lr", "report", "stop", "errors", "keys", "run_folder", "trial_link"},
     "warm": {"callbacks", "cli", "module", "pipeline", "report"},
     "resume": {"checkpoint_file", "errors", "keys", "lr", "report"},
@@ -116,10 +117,16 @@ WITHOUT_TORCH = (
     "resume",
     "build",
     "sweep",
+    "doctor",
 )
 
-# Of those rooms: what asks a network for its loss and curvature. No file that runs before torch may import it.
+# Of those rooms: what asks a network for its loss and curvature, or trains one. No file that runs before torch may
+# import it.
 WITH_TORCH = {f"lr/{name}.py" for name in ("sharpness", "preconditioner", "critical", "fixed_loss", "settle", "bounds")}
+WITH_TORCH |= {
+    f"doctor/quadratic/{name}.py"
+    for name in ("loss", "witness", "trained", "limit", "finder", "applied", "guard", "resumed", "accelerator")
+}
 
 
 def room_of(path):

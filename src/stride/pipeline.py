@@ -216,7 +216,7 @@ def _train(line: Line, folder: Path, record: "Record", *, asked: stop.StopReques
 def _tell_exactness(record: "Record", why: str) -> None:
     record.update(resume=f"approximate: {why}" if why else "exact")
     if why:
-        logging.getLogger("stride").warning("a resume of this run will be approximate: %s", why)
+        logging.getLogger("stride").warning("resume is approximate: %s", why)
 
 
 def _asked_lr(cfg: "DictConfig", record: "Record") -> float:

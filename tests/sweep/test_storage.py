@@ -1,11 +1,20 @@
 """Where a study is kept: a journal that survives a torn line, and one line for every URL that cannot be opened."""
 
+import sqlite3
+import subprocess
+import sys
 import threading
+import time
+from contextlib import closing
+from pathlib import Path
 
 import pytest
 
 from stride.errors import ConfigError
 from stride.sweep.storage import open_storage, without_password
+
+TRAIN = Path(__file__).resolve().parents[2] / "train.py"
+HELD = 8.0  # seconds: more than the five that SQLite waits by itself
 
 
 def studies(folder):
@@ -76,6 +85,46 @@ def test_an_optuna_proxy_serves_a_study(tmp_path):
     study = optuna.create_study(storage=open_storage(f"grpc://127.0.0.1:{port}", tmp_path))
     study.tell(study.ask(), 1.0)
     assert [trial.value for trial in optuna.load_study(study_name=study.study_name, storage=backend).trials] == [1.0]
+
+
+def hold(path):
+    """Another process' write to an SQLite file, which takes its time."""
+    with closing(sqlite3.connect(path, timeout=60, isolation_level=None)) as connection:
+        connection.execute("BEGIN EXCLUSIVE")
+        time.sleep(HELD)
+        connection.execute("COMMIT")
+
+
+@pytest.mark.slow
+def test_a_sweep_waits_for_a_database_that_is_held_and_loses_no_trial(tmp_path):
+    import optuna
+
+    words = ["-m", "optimizer.lr=1e-4,1e-3,1e-2,1e-1", "datamodule=wine", "trainer.max_epochs=2", "sweep.jobs=2"]
+    url = f"sqlite:///{tmp_path / 'study.db'}"
+    line = [*words, f"sweep.storage={url}", "name=held", f"output_root={tmp_path}", "logger=none", "callbacks=none"]
+    sweep = subprocess.Popen([sys.executable, str(TRAIN), *line], stdout=subprocess.DEVNULL)
+    while not (tmp_path / "held" / "0").is_dir():
+        assert sweep.poll() is None
+        time.sleep(0.05)
+    hold(tmp_path / "study.db")
+    assert sweep.wait(timeout=60) == 0
+    (study,) = optuna.get_all_study_summaries(storage=url)
+    trials = optuna.load_study(study_name=study.study_name, storage=url).trials
+    assert [trial.state.name for trial in trials] == ["COMPLETE"] * 4
+
+
+@pytest.mark.slow
+def test_optuna_by_itself_does_not_wait_that_long(tmp_path):
+    import optuna
+    from optuna.exceptions import StorageInternalError
+
+    study = optuna.create_study(storage=f"sqlite:///{tmp_path / 'study.db'}")
+    holder = threading.Thread(target=hold, args=(tmp_path / "study.db",))
+    holder.start()
+    time.sleep(0.5)
+    with pytest.raises(StorageInternalError):
+        study.ask()
+    holder.join()
 
 
 def free_port():
