@@ -3,14 +3,11 @@
 Nothing has to be saved: what is served follows from the seed and the place in the run, which Lightning restores.
 """
 
-import inspect
 import math
 import random
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from functools import wraps
 from itertools import islice
-from types import FunctionType, ModuleType
 from typing import Any
 
 import numpy as np
@@ -28,6 +25,8 @@ from torch.utils.data import (
     SequentialSampler,
 )
 
+from stride.datamodules import generators
+
 ORDER, BATCHES = 3, 4  # first in a key, beside those of batches.py
 PROBE = 1000  # samples or batches, by which a sampler shows that it repeats itself
 KEPT = (
@@ -42,9 +41,6 @@ KEPT = (
     "pin_memory_device",
     "in_order",
 )
-GENERATORS = (torch.Generator, np.random.Generator, np.random.RandomState, random.Random)
-METHODS = ("__getitem__", "__getitems__", "__call__", "forward", "__iter__")  # where samples and orders are drawn
-WIDEST, MOST = 100, 5000  # parts of a container, and objects, that are searched for generators
 
 
 def serve_exactly(data: LightningDataModule, seed: int) -> None:
@@ -139,7 +135,7 @@ class ExactLoader:
             self._size, self._drop_last, order = order.batch_size, order.drop_last, order.sampler
         self._order = order
         self._samplers: list[Any] = [order, getattr(order, "sampler", None)]
-        self._generators = list(_generators(order).values())
+        self._generators = list(generators.found_in(order).values())
         self._rank, self._world = (trainer.global_rank, trainer.world_size) if trainer else (0, 1)
         self._share = 1 if self._is_shared_out() else self._world
         if len(order) < self._share:
@@ -181,7 +177,7 @@ class ExactLoader:
                 first, second = (str(self._listed(0, 0, PROBE)) for _ in range(2))
             if first != second:
                 yield f"{type(self._order).__name__} gives another order when it is asked again"
-        own = _generators({"dataset": self._dataset, "collate_fn": self._loader.collate_fn})
+        own = generators.found_in({"dataset": self._dataset, "collate_fn": self._loader.collate_fn})
         if own:
             yield f"{next(iter(own))} is a generator of its own"
 
@@ -220,7 +216,7 @@ class ExactLoader:
         own, *others = _drawn(1 + len(self._generators), ORDER, self._seed, self._number, epoch, cycle).tolist()
         _seed(own)
         for generator, seed in zip(self._generators, others, strict=True):
-            _reseed(generator, seed)
+            generators.reseed(generator, seed)
         for sampler in self._samplers:
             if callable(getattr(sampler, "set_epoch", None)):
                 sampler.set_epoch(epoch)
@@ -296,45 +292,3 @@ def _seed(seed: int) -> None:
     torch.default_generator.manual_seed(seed)  # torch.manual_seed takes a hundred times as long
     np.random.seed(seed >> 32)
     random.seed(seed)
-
-
-def _reseed(generator: Any, seed: int) -> None:
-    if isinstance(generator, torch.Generator):
-        generator.manual_seed(seed)
-    elif isinstance(generator, np.random.Generator):
-        generator.bit_generator.state = type(generator.bit_generator)(seed).state
-    elif isinstance(generator, np.random.RandomState):
-        generator.seed(seed >> 32)
-    else:
-        generator.seed(seed)
-
-
-def _generators(owner: Any) -> dict[str, Any]:
-    """Generators other than the global ones, in what `owner` is made of and in what its code names, by where."""
-    found: dict[str, Any] = {}
-    seen = {id(torch.default_generator), id(np.random.mtrand._rand)}
-    left = [("", owner)]
-    for where, one in left:  # which grows meanwhile
-        if id(one) in seen or len(seen) > MOST:
-            continue
-        seen.add(id(one))
-        if isinstance(one, GENERATORS):
-            found[where] = one
-            continue
-        left += [(f"{where}.{name}".lstrip("."), part) for name, part in islice(_parts(one), WIDEST)]
-    return found
-
-
-def _parts(one: Any) -> Iterator[tuple[Any, Any]]:
-    if isinstance(one, dict):
-        yield from one.items()
-    elif isinstance(one, list | tuple):
-        yield from enumerate(one)
-    elif isinstance(one, FunctionType):
-        if not str(one.__module__).startswith(("torch.", "numpy.")):
-            with suppress(ValueError):  # a variable that is not yet set
-                named = inspect.getclosurevars(one)
-                yield from {**named.globals, **named.nonlocals}.items()
-    elif not isinstance(one, type | ModuleType):
-        yield from getattr(one, "__dict__", {}).items()
-        yield from ((name, getattr(type(one), name)) for name in METHODS if hasattr(type(one), name))
