@@ -112,7 +112,7 @@ def test_100_000_healthy_steps(monkeypatch):
                 loss.backward()
                 norm = torch.nn.utils.get_total_norm([parameter.grad for parameter in module.parameters()])
                 outliers += bool(guard._norms.times(float(norm)))
-                if why := watch.add(float(loss)):
+                if why := watch.add(float(loss.detach())):
                     alarms.append((number, step, why))
                 before = [parameter.detach().clone() for parameter in module.parameters()]
                 optimizer.step()
