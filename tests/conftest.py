@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import real_runs
 
 from stride import line
 
@@ -119,3 +120,10 @@ def refusal() -> Callable[[list[str], str], str]:
         return line
 
     return told
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[real_runs.Runs]:
+    """`runs([...])` is a real process of `python train.py ...`."""
+    with real_runs.started(tmp_path_factory.mktemp("runs")) as runs:
+        yield runs

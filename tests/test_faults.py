@@ -18,7 +18,6 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-import real_runs
 import torch
 from real_runs import PLAIN, SMALL, TRAIN, sha_of, sha_of_plain
 
@@ -33,12 +32,6 @@ def own(workers):
 
 
 OWN = own(2)
-
-
-@pytest.fixture(scope="module")
-def runs(tmp_path_factory):
-    with real_runs.started(tmp_path_factory.mktemp("faults")) as runs:
-        yield runs
 
 
 def whole_of(runs, name, *words):

@@ -6,16 +6,9 @@ import tempfile
 from pathlib import Path
 
 import pytest
-import real_runs
 from real_runs import INTERVAL, SMALL, sha_of, sha_of_plain
 
 from stride import checkpoint_file
-
-
-@pytest.fixture(scope="module")
-def runs(tmp_path_factory):
-    with real_runs.started(tmp_path_factory.mktemp("killed")) as runs:
-        yield runs
 
 
 @pytest.fixture(scope="module")

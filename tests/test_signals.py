@@ -31,12 +31,6 @@ WORKERS = ["datamodule._target_=own_loader.Wine", "+datamodule.num_workers=2"]
 
 
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory):
-    with real_runs.started(tmp_path_factory.mktemp("signals")) as runs:
-        yield runs
-
-
-@pytest.fixture(scope="module")
 def whole(runs):
     """`whole(word, ...)` is the SHA-256 of the run of LINE and these words that nothing happens to."""
     known = {}

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import pytorch_lightning as pl
 import torch
+from bare_lightning import AFTER_EPOCH, AFTER_VALIDATION, EVERY_BATCH, saved, trainer
 from omegaconf import OmegaConf
 from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.utilities import CombinedLoader
@@ -157,19 +158,6 @@ class Recorder(pl.LightningModule):
         return torch.optim.SGD(self.parameters(), lr=0.1)
 
 
-def trainer(folder, callbacks=(), **options):
-    return pl.Trainer(
-        accelerator="cpu",
-        logger=False,
-        enable_checkpointing=any(isinstance(callback, ModelCheckpoint) for callback in callbacks),
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        default_root_dir=folder,
-        callbacks=list(callbacks),
-        **{"max_epochs": 3, **options},
-    )
-
-
 def fit(folder, make, callbacks=(), resume=None, bare=False, ask=True, **options):
     torch.manual_seed(random.SystemRandom().getrandbits(32))  # no process begins where another one did
     module, data = Recorder(ask), Data(make)
@@ -179,13 +167,6 @@ def fit(folder, make, callbacks=(), resume=None, bare=False, ask=True, **options
     return module.seen
 
 
-def saved(folder, **when):
-    return ModelCheckpoint(folder, filename="{step}", auto_insert_metric_name=False, save_top_k=-1, **when)
-
-
-EVERY_BATCH = {"every_n_train_steps": 1}
-AFTER_VALIDATION = {"monitor": "val/loss"}
-AFTER_EPOCH = {"save_on_train_epoch_end": True}
 STEPS = {"max_epochs": -1, "max_steps": 20}
 
 

@@ -4,6 +4,7 @@ from types import SimpleNamespace
 import pytest
 import pytorch_lightning as pl
 import torch
+from bare_lightning import AFTER_EPOCH, AFTER_VALIDATION, EVERY_BATCH, saved, trainer
 from pytorch_lightning.callbacks import ModelCheckpoint
 
 from stride.datamodules.in_memory import InMemory
@@ -47,32 +48,10 @@ class Recorder(pl.LightningModule):
         return torch.optim.SGD(self.parameters(), lr=0.1)
 
 
-def trainer(folder, callbacks=(), **options):
-    return pl.Trainer(
-        accelerator="cpu",
-        logger=False,
-        enable_checkpointing=any(isinstance(callback, ModelCheckpoint) for callback in callbacks),
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        default_root_dir=folder,
-        callbacks=list(callbacks),
-        **{"max_epochs": 3, **options},
-    )
-
-
 def fit(folder, callbacks=(), resume=None, **options):
     module = Recorder()
     trainer(folder, callbacks, **options).fit(module, datamodule=numbers(), ckpt_path=resume)
     return module.seen
-
-
-def saved(folder, **when):
-    return ModelCheckpoint(folder, filename="{step}", auto_insert_metric_name=False, save_top_k=-1, **when)
-
-
-EVERY_BATCH = {"every_n_train_steps": 1}
-AFTER_VALIDATION = {"monitor": "val/loss"}
-AFTER_EPOCH = {"save_on_train_epoch_end": True}
 
 
 @pytest.mark.parametrize(

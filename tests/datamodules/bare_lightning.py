@@ -1,0 +1,25 @@
+"""Lightning by itself, for tests of what it serves: little runs on the CPU, and checkpoints at moments of theirs."""
+
+import pytorch_lightning as pl
+from pytorch_lightning.callbacks import ModelCheckpoint
+
+EVERY_BATCH = {"every_n_train_steps": 1}
+AFTER_VALIDATION = {"monitor": "val/loss"}
+AFTER_EPOCH = {"save_on_train_epoch_end": True}
+
+
+def trainer(folder, callbacks=(), **options):
+    return pl.Trainer(
+        accelerator="cpu",
+        logger=False,
+        enable_checkpointing=any(isinstance(callback, ModelCheckpoint) for callback in callbacks),
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        default_root_dir=folder,
+        callbacks=list(callbacks),
+        **{"max_epochs": 3, **options},
+    )
+
+
+def saved(folder, **when):
+    return ModelCheckpoint(folder, filename="{step}", auto_insert_metric_name=False, save_top_k=-1, **when)
