@@ -171,6 +171,15 @@ ROWS = {
         "optimizer._target_=torch.load",
         "optimizer._target_: 'torch.load' may not be called; allowed: torch.nn, torch.optim, ..., packages in src/",
     ),
+    "48 a target that a resolver makes": Row(
+        "+trainer.plugins=\"'${oc.create:[{_target_:torch.load}]}'\"",
+        "trainer.plugins.0._target_: 'torch.load' may not be called; a resolver made it, ...",
+    ),
+    "48 a target of a recipe": Row(
+        "experiment=borrowed",
+        "trainer.plugins.0.of._target_: 'os.system' may not be called; allowed: torch.nn, ..., packages in src/",
+    ),
+    "48 an object of a recipe": Row("experiment=tagged", "conf: could not determine a constructor for the tag ..."),
     "48 a target that is not there": Row("optimizer._target_='${nope}'", "optimizer._target_: ${nope} is not there"),
     # Typed by people, and each taken in silence, told wrong or answered by a traceback once.
     "an empty word": Row("''", "'': has no key; words are key=value; is a variable of the shell unset?"),
@@ -235,6 +244,8 @@ atexit.register(lambda: pathlib.Path(os.environ["WITNESS"]).write_text(" ".join(
 MINE = {
     "src/mine/data.py": "class Data:\n    def __init__(self, dir, num_workers=0):\n        self.dir = dir\n",
     "conf/datamodule/mine.yaml": "# Data of one's own.\n_target_: mine.data.Data\ndir: ???\nnum_workers: 0\n",
+    "conf/experiment/borrowed.yaml": "# @package _global_\ntrainer: {plugins: [{of: {_target_: os.system}}]}\n",
+    "conf/experiment/tagged.yaml": "# @package _global_\nseed: !!python/object/apply:os.getpid []\n",
     "src/sitecustomize.py": WITNESS,
 }
 

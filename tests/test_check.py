@@ -121,7 +121,12 @@ REFUSED = [
         "did you mean `stride.lr.schedule.cosine`?",
     ),
     (["optimizer._target_=torch.nn.functional.torch.load"], "optimizer._target_", "there is no torch.nn.functional.t"),
-    (["model._target_=stride.run_folder.os.system"], "model._target_", "stride.run_folder.os has no system"),
+    (["model._target_=stride.models.head.nn.Linear"], "model._target_", "stride.models.head.nn has no Linear"),
+    (["model._target_=stride.run_folder.remove"], "model._target_", "may not be called; it runs the training"),
+    (["model._target_=stride.load"], "model._target_", "may not be called; it runs the training"),
+    (["model._target_=torch.nn.modules.module._load"], "model._target_", "a name that begins with `_` is private"),
+    (["+model._partial_=maybe"], "model._partial_", "says nothing that Hydra could do; got 'maybe'"),
+    (["model.widths='\\${seed}'"], "model.widths", "leads to another ${...}"),
     (["model._target_=numpy.load"], "model._target_", "try: STRIDE_ALLOW_TARGETS=numpy python train.py"),
     (
         ["callbacks.early_stopping._target_=lightning.pytorch.callbacks.EarlyStopping"],
@@ -131,7 +136,16 @@ REFUSED = [
     (["output_root=''"], "output_root", "names no folder"),
     (["output_root='~/runs'"], "output_root", "`~` is not expanded here; try: output_root=/"),
     (["name=.."], "name", "is no name for a folder"),
-    ([f"name={'a' * 81}"], "name", "at most 80"),
+    ([f"name={'a' * 81}"], "name", f"try: name={'a' * 80}"),
+    (["name=a."], "name", "; try: name=a"),
+    (["name=nul.txt"], "name", "no device of Windows; try: name=run-nul.txt"),
+    (["name=COM1"], "name", "no device of Windows; try: name=run-COM1"),
+    (["name=-rf"], "name", "try: name=rf"),
+    (["name='/etc/x'"], "name", "try: name=etc-x"),
+    (["logger.tensorboard.name=../../x"], "logger.tensorboard.name", "leads out of the folder"),
+    (["logger.tensorboard.version=/x"], "logger.tensorboard.version", "leads out of the folder"),
+    (["+logger.tensorboard.sub_dir=a/../../x"], "logger.tensorboard.sub_dir", "leads out of the folder"),
+    (["+trainer.default_root_dir=/x"], "trainer.default_root_dir", "its own folder; try: output_root=/x"),
     (["logger.csv.save_dir=logs"], "logger.csv.save_dir", "null is that folder; try: logger.csv.save_dir=null"),
     (["callbacks.early_stopping.patience=7"], "callbacks.early_stopping.patience", "has no unit"),
     (["objective.score.name=val/f1"], "objective.score.name", "logged: val/loss, val/acc"),
@@ -178,6 +192,12 @@ REFUSED = [
 )
 def test_a_wrong_value_is_refused_with_its_law(words, key, said, refusal):
     assert said in refusal(words, key)
+
+
+@pytest.mark.parametrize("environment", ["", ",", " , ", ".", "*", "tor", "os"])
+def test_only_whole_packages_are_added_to_those_that_may_be_called(environment, monkeypatch, refusal):
+    monkeypatch.setenv("STRIDE_ALLOW_TARGETS", environment)
+    assert "'torch.load' may not be called" in refusal(["optimizer._target_=torch.load"], "optimizer._target_")
 
 
 def test_steps_are_not_called_too_long_where_only_the_data_knows_the_runs_length():

@@ -13,6 +13,7 @@ import torch
 from stride import checkpoint_file
 from stride.checkpoint_file import Damaged
 from stride.errors import StorageError
+from stride.whole_file import remove_leftovers
 
 STATE = {"global_step": 7, "state_dict": {"weight": torch.arange(3000.0)}, "callbacks": {}}
 
@@ -153,5 +154,5 @@ def test_a_kill_while_it_is_written_leaves_the_old_one_and_no_more_after_the_nex
     assert len(list(tmp_path.iterdir())) == 2
     assert checkpoint_file.newest(tmp_path) == (path, {})
     assert torch.load(path, weights_only=True)["weight"].equal(torch.ones(100_000))
-    checkpoint_file.remove_leftovers(tmp_path)
+    remove_leftovers(tmp_path)
     assert list(tmp_path.iterdir()) == [path]

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from stride import check
 from stride.line import groups
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -32,17 +33,17 @@ MAY_IMPORT = {
     "law_lr": set(),
     "torch_law": {"lr", "errors"},
     "horizon": {"lr", "errors"},
-    "run_folder": {"errors"},
+    "run_folder": {"errors", "whole_file"},
     "whole_file": set(),
     "checkpoint_file": {"errors", "whole_file"},
-    "checkpoint_io": {"checkpoint_file", "errors"},
+    "checkpoint_io": {"checkpoint_file", "errors", "keys"},
     "stop": {"errors"},
     "callbacks": {"lr", "errors", "horizon", "around_step", "keys", "rate_inside", "stop", "whole_file"},
     "module": {"lr", "errors", "horizon", "objective", "around_step", "law_lr"},
     "engine": {"errors"},
     "short_runs": {"callbacks", "lr"},
     "tune": {"around_step", "callbacks", "engine", "errors", "lr", "module", "short_runs"},
-    "report": {"lr", "errors", "whole_file"},
+    "report": {"lr", "errors", "keys", "whole_file"},
     "line": {"errors", "keys"},
     "check": {
         *("datamodules", "engine", "lr", "errors", "keys", "own_rate", "patterns"),
@@ -73,7 +74,6 @@ MAY_IMPORT = {
     "pipeline": {
         "build",
         "check",
-        "checkpoint_file",
         "errors",
         "folds",
         "init_from",
@@ -88,9 +88,10 @@ MAY_IMPORT = {
         "stability_check",
         "stop",
         "trial_link",
+        "whole_file",
     },
     "trial_link": set(),
-    "cli": {"errors", "help_page", "line", "pipeline", "run_folder"},
+    "cli": {"errors", "help_page", "keys", "line", "pipeline", "run_folder"},
     "__init__": {"cli", "pipeline", "rebuild", "sweep"},
 }
 FOR_TYPES_ONLY = {("report", "callbacks"), ("build", "sweep"), ("build", "stop"), ("report", "stability_check")}
@@ -231,3 +232,11 @@ def test_every_yaml_says_what_it_is_and_how_to_type_it():
     for path in (ROOT / "conf").rglob("*.yaml"):
         first = next(line for line in path.read_text().splitlines() if not line.startswith("# @package"))
         assert first.startswith("# "), path
+
+
+def test_a_config_calls_nothing_of_a_room_that_runs_the_training():
+    """What a config may call is what some config of ours does call, and the module that one's own inherits from."""
+    texts = [path.read_text() for path in (ROOT / "conf").rglob("*.yaml")]
+    called = {room for text in texts for room in re.findall(rf"_target_: {SOURCE.name}\.(\w+)", text)} - {"report"}
+    rooms = {room_of(path) for path in FILES} - {"__init__"}
+    assert {room for room in rooms if not check.ACTS.fullmatch(room)} == called | {"module"}

@@ -102,6 +102,25 @@ def interrupted(tmp_path_factory):
     return outcome.folder
 
 
+@pytest.mark.parametrize("name", ["metrics.csv", "checkpoints"])
+def test_a_run_that_goes_on_writes_through_no_link(interrupted, train_on, tmp_path, name):
+    """Whoever made the folder: what lies elsewhere is not written to. Links inside it, and to it, are as good."""
+    folder, elsewhere = tmp_path / "elsewhere" / "mine", tmp_path / "other" / name
+    shutil.copytree(interrupted, folder)
+    (tmp_path / "mine").symlink_to(folder)
+    (folder / "latest.csv").symlink_to(folder / "lr_trace.csv")
+    elsewhere.parent.mkdir()
+    (folder / name).rename(elsewhere)
+    (folder / name).symlink_to(elsewhere)
+    before = sorted((path, path.stat().st_mtime_ns) for path in elsewhere.parent.rglob("*"))
+    with pytest.raises(ConfigError, match=f"^error: name: .*{name} is a link to .*{name}; .*; try: name=mine-2$"):
+        train_on()
+    assert sorted((path, path.stat().st_mtime_ns) for path in elsewhere.parent.rglob("*")) == before
+    (folder / name).unlink()
+    elsewhere.rename(folder / name)
+    assert train_on()[0].status == "finished"
+
+
 def test_a_run_that_was_begun_before_there_was_cross_validation_goes_on(interrupted, train_on, tmp_path):
     shutil.copytree(interrupted, tmp_path / "old")
     config = OmegaConf.load(tmp_path / "old" / "config.yaml")

@@ -12,7 +12,7 @@ import re
 import sys
 from collections.abc import Callable, Collection, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from pathlib import Path, PureWindowsPath
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -21,7 +21,7 @@ from stride import engine, own_rate, torch_law
 from stride.datamodules.fold import SPLITTERS
 from stride.datamodules.split import check_fractions
 from stride.errors import ConfigError, Fault, nearest, one_line
-from stride.keys import flat, look_up
+from stride.keys import BLANK, every, flat, look_up, secrets_in, shown
 from stride.lr import ramp, schedule, width
 from stride.lr.duration import Duration, Horizon, NoLength, bind, within
 from stride.lr.stability import stability_limit
@@ -155,25 +155,44 @@ EXTRAS = {
     "pytorch_lightning.loggers.MLFlowLogger": ("mlflow", "mlflow"),
 }
 PATHS = ("path", "dir", "data_dir", "root", "file", "folder")
-# Folders that callbacks and loggers write into.
+# Folders that callbacks and loggers write into, and names in such a folder.
 WRITTEN = ("dirpath", "run_dir", "save_dir")
+IN_FOLDER = ("filename", "name", "version", "sub_dir")
+# Of this package, what runs the training and is no part of one: nothing that a config may call.
+HOME = __name__.partition(".")[0]
+ACTS = re.compile(
+    r"adopt|around_step|build|check|checkpoint_file|checkpoint_io|cli|coordinate_check|doctor|engine|errors|folds|"
+    r"help_page|horizon|init_from|keys|law_lr|line|logs|own_rate|patterns|pipeline|preview|rate_inside|rebuild|report|"
+    r"resume|run_folder|short_runs|signature|stability_check|stop|sweep|torch_law|trial_link|warm|whole_file"
+)
+SHOWS = f"{HOME}.report.metrics_csv."  # the one logger of ours
+# How Hydra is to call a target.
+HOW: dict[str, Callable[[Any], bool]] = {
+    "_target_": lambda value: isinstance(value, str) and re.fullmatch(r"[A-Za-z_]\w*(\.\w+)+", value) is not None,
+    "_args_": lambda value: isinstance(value, list),
+    "_partial_": lambda value: isinstance(value, bool),
+    "_recursive_": lambda value: isinstance(value, bool),
+    "_convert_": lambda value: value in ("none", "partial", "object", "all"),
+}
 RUN_LENGTH = ("T_max", "total_steps", "num_training_steps")  # other schedulers' words for it
 
 
 def faults(cfg: "DictConfig", typed: Collection[str] = ()) -> list[Fault]:
-    """Every fault of a composed config; `typed` are the keys of the line that composed it."""
+    """Every fault of a composed config; `typed` are the keys of the line that composed it. None tells a secret."""
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
-    missing = [key for key, value in flat(OmegaConf.to_container(cfg, resolve=False)) if value == "???"]
+    written: Any = OmegaConf.to_container(cfg, resolve=False)
+    missing = [key for key, value in flat(written) if value == "???"]
     if missing:
         return [Fault(key, "is required", "it has no default", f"{key}=...") for key in missing]
     try:
         plain: Any = OmegaConf.to_container(cfg, resolve=True)
     except OmegaConfBaseException as error:
-        return [_interpolation(error, cfg)]
-    return [
-        *_signatures(plain),
+        return [unresolved(error, cfg)]
+    found = [
+        *calls(plain, written),
+        *blanks(plain),
         *_ranges(plain),
         *_front_page(plain),
         *_output_root(plain),
@@ -193,9 +212,11 @@ def faults(cfg: "DictConfig", typed: Collection[str] = ()) -> list[Fault]:
         *_scaling(plain),
         *own_rate.faults(plain),
     ]
+    secrets = secrets_in(plain)
+    return [Fault(*(shown(part, secrets) for part in astuple(fault))) for fault in found]
 
 
-def _interpolation(error: Exception, cfg: "DictConfig") -> Fault:
+def unresolved(error: Exception, cfg: "DictConfig") -> Fault:
     """What is told of a `${...}` that leads nowhere."""
     from omegaconf import OmegaConf
 
@@ -248,18 +269,59 @@ def _values(plain: Any, key: str) -> list[tuple[str, Any]]:
     return [(f"{key[:-1]}{at}", value) for at, value in enumerate(listed)] if isinstance(listed, list) else []
 
 
-def _signatures(node: Any, where: str = "") -> Iterator[Fault]:
+def calls(plain: Any, written: Any) -> list[Fault]:
+    """What is wrong with the nodes of a config that call something; which packages they may call is asked elsewhere.
+
+    `written` is the config before its interpolations were resolved: what is asked elsewhere is asked of that, so no
+    resolver may make a `_target_`, and none a text that Hydra would resolve once more.
+    """
+    nodes = dict(_calling(plain))
+    stand = {str(node["_target_"]) for where, node in nodes.items() if look_up(written, f"{where}._target_")[0]}
+    refused = [fault for where, node in nodes.items() for fault in _call(node, where, stand)]
+    law = "Hydra would resolve that, too"
+    refused += [Fault(key, "leads to another ${...}", law) for key, text in _texts(plain) if "${" in text]
+    return refused or list(_signatures(plain))
+
+
+def _calling(plain: Any) -> Iterator[tuple[str, dict[str, Any]]]:
+    return ((key, node) for key, node in every(plain) if isinstance(node, dict) and "_target_" in node)
+
+
+def _texts(plain: Any) -> Iterator[tuple[str, str]]:
+    return ((key, text) for key, text in every(plain) if isinstance(text, str))
+
+
+def _call(node: dict[str, Any], where: str, stand: Collection[str]) -> Iterator[Fault]:
+    target, what = str(node["_target_"]), f"{node['_target_']!r} may not be called"
+    for key, holds in HOW.items():
+        if key in node and not holds(node[key]):
+            yield Fault(f"{where}.{key}", "says nothing that Hydra could do", f"got {node[key]!r}")
+    if target not in stand:
+        yield Fault(f"{where}._target_", what, "a resolver made it, and a target is to be written out")
+    elif any(part.startswith("_") for part in target.split(".")):
+        yield Fault(f"{where}._target_", what, "a name that begins with `_` is private")
+    elif _acts(target):
+        yield Fault(f"{where}._target_", what, "it runs the training, and is no part of one")
+
+
+def _acts(target: str) -> bool:
+    home, *rooms = target.split(".")
+    return home == HOME and (len(rooms) < 2 or ACTS.fullmatch(rooms[0]) is not None) and not target.startswith(SHOWS)
+
+
+def _signatures(plain: Any) -> Iterator[Fault]:
     """Arguments that a target does not take, in every node of the config."""
-    if isinstance(node, list):
-        for index, item in enumerate(node):
-            yield from _signatures(item, f"{where}{index}.")
-    if not isinstance(node, dict):
-        return
-    target = node.get("_target_")
-    if isinstance(target, str):
-        yield from _arguments(node, target, where)
-    for key, value in node.items():
-        yield from _signatures(value, f"{where}{key}.")
+    for where, node in _calling(plain):
+        yield from _arguments(node, node["_target_"], f"{where}.")
+
+
+def blanks(plain: Any) -> Iterator[Fault]:
+    """Where a secret stood that is not kept: nothing is called with what was put in its place."""
+    for where, value in _texts(plain):
+        if BLANK in value and not (where.startswith("sweep.") and plain.get("run")):  # of a run, nobody reads that
+            name = re.sub(r"\W", "_", where.rpartition(".")[2]).upper()
+            law = f"{BLANK} stands for a secret, which no run keeps; give it again"
+            yield Fault(where, f"is {value}", law, f"{where}='${{oc.env:{name}}}'")
 
 
 def _arguments(node: dict[str, Any], target: str, where: str) -> Iterator[Fault]:
@@ -299,13 +361,10 @@ def _arguments(node: dict[str, Any], target: str, where: str) -> Iterator[Fault]
 def _front_page(plain: dict[str, Any]) -> Iterator[Fault]:
     name = plain.get("name")
     if name is not None and not RUN_NAME.fullmatch(str(name)):
-        law = "letters, digits, `.`, `_` and `-`, at most 80, beginning with a letter or digit"
-        yield Fault(
-            "name",
-            f"{str(name)!r} is no name for a folder",
-            law,
-            f"name={re.sub(r'[^A-Za-z0-9._-]+', '-', str(name)).strip('-.') or 'my_run'}",
-        )
+        law = "letters, digits, `.`, `_` and `-`, at most 80, beginning with a letter or digit; no device of Windows"
+        close = re.sub(r"[^A-Za-z0-9._-]+", "-", str(name))[:80].strip("-.") or "my_run"
+        attempt = f"name={close if RUN_NAME.fullmatch(close) else f'run-{close}'}"
+        yield Fault("name", f"{str(name)!r} is no name for a folder", law, attempt)
     if plain.get("predictions") not in ("csv", "npz"):
         yield Fault("predictions", f"no format {plain.get('predictions')!r}", "formats: csv, npz", "predictions=csv")
 
@@ -333,9 +392,13 @@ def _written(plain: dict[str, Any]) -> Iterator[Fault]:
             continue
         if name in WRITTEN and not Path(path).is_absolute():
             yield Fault(key, f"{path} leads out of the run's folder", "null is that folder", f"{key}=null")
-        if name == "filename" and (_climbs(path) or Path(path).is_absolute()):
+        if name in IN_FOLDER and (_climbs(path) or Path(path).is_absolute()):
             attempt = f"{key}={Path(path).name}"
             yield Fault(key, f"{path} leads out of the folder", "it is a name in that folder", attempt)
+    root = _get(plain, "trainer.default_root_dir")
+    if root is not None:
+        law = "all of a run lies in its own folder"
+        yield Fault("trainer.default_root_dir", "has no effect here", law, f"output_root={Path(str(root)).absolute()}")
 
 
 def _time_limit(plain: dict[str, Any]) -> Iterator[Fault]:

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from stride.errors import NO_ROOM, ConfigError, Fault, StorageError, one_line
-from stride.whole_file import PART, replaced
+from stride.whole_file import replaced
 
 SUFFIX = ".ckpt"
 _SEAL = re.compile(rb"sealed step=(\d{12}) sha256=([0-9a-f]{64})")
@@ -87,12 +87,6 @@ def newest(folder: Path) -> tuple[Path | None, dict[Path, str]]:
         except (Damaged, OSError) as error:
             damaged[path] = one_line(error)
     return None, damaged
-
-
-def remove_leftovers(folder: Path) -> None:
-    """Remove what processes that were killed while they wrote have left in a folder."""
-    for path in folder.glob(f".*{SUFFIX}{PART}"):
-        path.unlink(missing_ok=True)
 
 
 class _Hashing:

@@ -7,16 +7,23 @@ import torch
 from lightning_fabric.plugins import TorchCheckpointIO
 
 from stride import checkpoint_file
+from stride.keys import without_secrets
+
+# What Lightning puts there of a module and of data that call `save_hyperparameters`.
+OF_CONSTRUCTORS = {"hyper_parameters", "datamodule_hyper_parameters"}
 
 
 class SealedIO(TorchCheckpointIO):
     """Lightning's TorchCheckpointIO for files that survive a kill, a full disk and a flipped bit.
 
     Lightning writes into the system's temporary folder and moves the file: on another file system a kill in between
-    destroys the checkpoint that was there. Addresses of other storage (`s3://...`) are left to Lightning.
+    destroys the checkpoint that was there. Addresses of other storage (`s3://...`) are left to Lightning. No secret
+    that a module or its data were made with is written.
     """
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
+        given = OF_CONSTRUCTORS & checkpoint.keys()
+        checkpoint = checkpoint | {key: without_secrets(checkpoint[key]) for key in given}
         if "://" in str(path):
             super().save_checkpoint(checkpoint, path, storage_options)
             return

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from stride import help_page, run_folder
 from stride.errors import ConfigError, Exit, Fault, StorageError, one_line
+from stride.keys import without_secret, without_secrets
 from stride.line import CONF, Line, groups
 from stride.pipeline import checked, run
 
@@ -68,7 +69,7 @@ def _main(words: list[str]) -> int:
         line = checked(words)
     of_a_sweep = next((key for key in sorted(line.typed) if key.partition(".")[0] == "sweep"), None)
     if of_a_sweep is not None:
-        attempt = shlex.join(["python", "train.py", "-m", *words])
+        attempt = shlex.join(["python", "train.py", "-m", *map(without_secret, words)])
         raise ConfigError(Fault(of_a_sweep, "nothing is swept without -m", "", attempt))
     return run(line).exit_code
 
@@ -80,7 +81,9 @@ def _show_config(words: list[str], values: list[str]) -> int:
 
     with _without_collection():
         line = checked([word for word in values if word != "job"])
-    print(OmegaConf.to_yaml(line.cfg, resolve="--resolve" in words), end="")
+    written = OmegaConf.to_container(line.cfg, resolve=False)
+    shown = OmegaConf.to_container(line.cfg, resolve=True) if "--resolve" in words else written
+    print(OmegaConf.to_yaml(OmegaConf.create(without_secrets(shown, written))), end="")
     return Exit.DONE
 
 

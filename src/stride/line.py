@@ -6,13 +6,13 @@ that belong together are in check.py.
 
 import re
 import shlex
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import astuple, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stride.errors import ConfigError, Fault, nearest, one_line
-from stride.keys import flat, look_up
+from stride.keys import every, flat, is_secret, look_up, shown, without_secret
 
 if TYPE_CHECKING:
     from hydra.core.override_parser.types import Override
@@ -23,6 +23,7 @@ CONF = ROOT / "conf"
 TASKS = ("train", "tune", "plan", "stability", "test", "validate", "predict")
 FROM_RUN = ("test", "validate", "predict")
 FLAGS = {"help": "--help", "cfg": "--cfg job", "multirun": "-m", "info": "--info", "version": "--version"}
+PARTS = ("model", "datamodule", "objective", "optimizer", "scheduler", "trainer", "param_groups")  # of every config
 OTHER_CONFIG = ("--config", "--config-name", "-cn", "--config-path", "-cp", "--config-dir", "-cd")
 # Keys that hold a text, also where it looks like a number: name=007.
 TEXTS = ("name", "run", "init_from", "resume.from", "output_root")
@@ -127,8 +128,28 @@ def read(words: list[str], *, multirun: bool = False, conf: Path = CONF) -> tupl
     """The config that `words` (overrides, no flags) compose, and every fault in them.
 
     The config is composed from the words that can be used, so that check.py may add its own findings to the
-    faults returned here. Raises ConfigError where nothing can be composed at all.
+    faults returned here. Raises ConfigError where nothing can be composed at all. No fault tells a typed secret.
     """
+
+    def told(faults: Iterable[Fault]) -> list[Fault]:
+        return [Fault(*(shown(part, secrets) for part in astuple(fault))) for fault in faults]
+
+    secrets = {part for word in words for part in _told_by(word)}
+    try:
+        line, faults = _read(words, multirun=multirun, conf=conf)
+    except ConfigError as error:
+        raise ConfigError(*told(error.faults)) from error.__cause__
+    return line, told(faults)
+
+
+def _told_by(word: str) -> Iterator[str]:
+    """The texts of a word that are secret, as they may stand in other texts."""
+    kept, value = without_secret(word), word.partition("=")[2]
+    if kept != word:
+        yield from (part for part in re.split(r"[][{}:,'\"@\s]+", value) if len(part) > 3 and part not in kept)
+
+
+def _read(words: list[str], *, multirun: bool, conf: Path) -> tuple[Line, list[Fault]]:
     faults: list[Fault] = []
     whole, loose = _joined(words, faults)
     parsed = [override for word in whole if (override := _parse(word, faults, loose)) is not None]
@@ -148,6 +169,7 @@ def read(words: list[str], *, multirun: bool = False, conf: Path = CONF) -> tupl
     swept |= {key: list(_sweep_values(choice)) for key, choice in choices.items() if choice.is_sweep_override()}
     chosen = {key: str(_first(choice)) for key, choice in choices.items()}
     typed = frozenset(override.key_or_group for override in parsed)
+    faults += _swept_secrets(swept)
     return Line(cfg, list(words), chosen, typed, swept), faults
 
 
@@ -166,6 +188,13 @@ def _sorted(
         elif _option_is_known(override, options, faults):
             choices[key] = override
     return choices, values
+
+
+def _swept_secrets(swept: Iterable[str]) -> Iterator[Fault]:
+    for key in swept:
+        if any(map(is_secret, key.split("."))):
+            law = "all that a sweep goes through is written down"
+            yield Fault(key, "holds a secret by its name, and is not swept", law, f"{key}='${{oc.env:NAME}}'")
 
 
 def _strangers(base: "DictConfig", front: set[str]) -> Iterator[Fault]:
@@ -666,9 +695,11 @@ def _newest_run() -> str | None:
 
 
 def _to_evaluate(cfg: "DictConfig") -> "DictConfig":
-    """A run's own config without what watched its training, which need not be there any more, and without its trust."""
+    """A run's own config without what it came from and what watched it, which need not be there, and without trust."""
     cfg.callbacks = {"progress": (cfg.get("callbacks") or {}).get("progress")}
     cfg.logger = {}
+    cfg.trainer.profiler = None
+    cfg.init_from, cfg.resume = None, {"from": "auto", "lr": "refuse"}
     cfg.trust_checkpoint = False  # only who types this line can say so, and not who made the run
     return cfg
 
@@ -679,9 +710,14 @@ def load_config(folder: Path) -> "DictConfig":
     from omegaconf.errors import OmegaConfBaseException
     from yaml import YAMLError
 
+    path = folder / "config.yaml"
     try:
-        cfg = OmegaConf.load(folder / "config.yaml")
-        assert isinstance(cfg, DictConfig)
-        return cfg
-    except (OmegaConfBaseException, YAMLError, AssertionError, ValueError) as error:
-        raise ConfigError(Fault("run", f"{folder / 'config.yaml'} cannot be read: {one_line(error)}")) from error
+        cfg = OmegaConf.load(path)
+        whole = isinstance(cfg, DictConfig) and all(isinstance(cfg.get(part), DictConfig) for part in PARTS)
+    except (OmegaConfBaseException, YAMLError, ValueError) as error:
+        raise ConfigError(Fault("run", f"{path} cannot be read: {one_line(error)}")) from error
+    if not whole:
+        raise ConfigError(Fault("run", f"{path} is no run's config", f"it has {', '.join(PARTS)}"))
+    if not all(key.isprintable() for key, _ in every(OmegaConf.to_container(cfg, resolve=False))):
+        raise ConfigError(Fault("run", f"{path} has a key that would steer a terminal"))
+    return cfg

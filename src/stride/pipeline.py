@@ -12,13 +12,14 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from stride import build, check, checkpoint_file, folds, resume, run_folder, stop, trial_link
+from stride import build, check, folds, resume, run_folder, stop, trial_link
 from stride.errors import ConfigError, Diverged, Exit, Fault, PlanBroken, one_line
 from stride.init_from import find_weights, load_weights
 from stride.line import FROM_RUN, ROOT, Line, each_trial, read
 from stride.logs import log_file
 from stride.lr.duration import Duration
-from stride.rebuild import checkpoint_of
+from stride.rebuild import checkpoint_of, weights_of
+from stride.whole_file import remove_leftovers
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -173,7 +174,7 @@ def _train(line: Line, folder: Path, record: "Record", *, asked: stop.StopReques
             print(f"note: {note}")
     start = resume.start(cfg, folder)
     if record.folder is not None:
-        checkpoint_file.remove_leftovers(folder / resume.CHECKPOINTS)
+        remove_leftovers(folder)
         for path, why in start.damaged.items():
             print(f"note: {path} is damaged: {why}; the run goes on from {start.checkpoint}, step {start.step}")
     lr = start.lr or _asked_lr(cfg, record)
@@ -365,14 +366,14 @@ def _evaluate(line: Line, folder: Path, record: "Record") -> Outcome:
     from stride.report.predictions import write_predictions
 
     cfg = line.cfg
-    source = Path(cfg.run)
+    weights = checkpoint_of(Path(cfg.run))
+    weights_of(weights, trusted=resume.trusts(cfg), attempt="trust_checkpoint=true")
     if cfg.task == "predict":  # one process, for one file in the order of the samples
         cfg.trainer.update(strategy="auto", devices=1, num_nodes=1)
     with _timed(record, "setup"):
         parts = build.run(cfg, folder, cfg.optimizer.lr)
         record.save_config(cfg)
     record.update(device=_device(parts.trainer))
-    weights = checkpoint_of(source)
     with _timed(record, "test"):
         if cfg.task == "predict":
             batches = parts.trainer.predict(

@@ -4,30 +4,61 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from stride import build, checkpoint_file
+from stride import build, check, checkpoint_file, resume
 from stride.errors import ConfigError, Fault
 from stride.line import ROOT, find_run, load_config
 
 if TYPE_CHECKING:
+    from omegaconf import DictConfig
     from pytorch_lightning import LightningModule
+
+MODULE = ("model", "objective", "optimizer", "scheduler", "param_groups")  # what a module is made of
 
 
 def load(run: str | Path) -> "LightningModule":
     """The trained LightningModule of a run folder, with its best weights, in evaluation mode.
 
-    Needs neither the run's data nor conf/. Raises ConfigError if `run` is no run folder or has no weights, and for a
-    config that names what may not be called.
+    Needs neither the run's data nor conf/. Raises ConfigError if `run` is no run folder or has no weights, for a config
+    that names what may not be called or lacks a secret, and for weights that hold code.
+    """
+    folder = find_run(str(run))
+    cfg, weights = _config_of(folder), checkpoint_of(folder)
+    checkpoint_file.refuse_damaged(weights, "run")
+    state = weights_of(weights)
+    module = build.module(cfg, {}, cfg.optimizer.lr)
+    module.load_state_dict(state)
+    return module.eval()
+
+
+def _config_of(folder: Path) -> "DictConfig":
+    """What of a run's config its module is made of, resolved, after all of it was looked at."""
+    from omegaconf import DictConfig, OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    cfg = load_config(folder)
+    written = {part: OmegaConf.to_container(cfg[part], resolve=False) for part in MODULE}
+    try:
+        plain = {part: OmegaConf.to_container(cfg[part], resolve=True) for part in MODULE}
+    except OmegaConfBaseException as error:
+        raise ConfigError(check.unresolved(error, cfg)) from error
+    resolved = DictConfig(plain)
+    faults = build.refused_targets(resolved, ROOT / "src", os.environ.get("STRIDE_ALLOW_TARGETS", ""))
+    if faults := faults or [*check.calls(plain, written), *check.blanks(plain)]:
+        raise ConfigError(*faults)
+    return resolved
+
+
+def weights_of(path: Path, *, trusted: bool = False, attempt: str = "") -> dict[str, Any]:
+    """The tensors of a run's checkpoint by name; one that is `trusted` may hold code, which is run.
+
+    Raises ConfigError where it holds any, with `attempt` as what to type for that, and where it cannot be read.
     """
     import torch
 
-    folder = find_run(str(run))
-    cfg, weights = load_config(folder), checkpoint_of(folder)
-    if faults := build.refused_targets(cfg, ROOT / "src", os.environ.get("STRIDE_ALLOW_TARGETS", "")):
-        raise ConfigError(*faults)
-    checkpoint_file.refuse_damaged(weights, "run")
-    module = build.module(cfg, {}, cfg.optimizer.lr)
-    module.load_state_dict(torch.load(weights, map_location="cpu", weights_only=True)["state_dict"])
-    return module.eval()
+    try:
+        return torch.load(path, map_location="cpu", weights_only=not trusted, mmap=True)["state_dict"]
+    except Exception as error:
+        raise ConfigError(resume.unreadable(path, error, "run", attempt)) from error
 
 
 def checkpoint_of(run: Path) -> Path:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from stride import checkpoint_file
 from stride.errors import ConfigError, Fault, one_line
-from stride.keys import differences, look_up
+from stride.keys import BLANK, differences, look_up
 from stride.lr.duration import Horizon
 from stride.lr.plan import Span
 from stride.lr.schedule import OWN_WARMUP
@@ -87,7 +87,16 @@ def may_go_on(folder: Path, cfg: "DictConfig") -> None:
     if foreign:
         shown = ", ".join(f"{key} {old} -> {new}" for key, (old, new) in foreign.items())
         raise ConfigError(Fault("name", f"{folder} holds a run of another config ({shown})", "", another))
+    _refuse_links(folder, another)
     _refuse_by_status(folder, status, cfg, changed)
+
+
+def _refuse_links(folder: Path, attempt: str) -> None:
+    """A run that goes on writes into files that are there: into none that lies elsewhere."""
+    for path in folder.rglob("*"):
+        if path.is_symlink() and not path.resolve().is_relative_to(folder.resolve()):
+            what, law = f"{path} is a link to {path.resolve()}", "a run writes into its own folder alone"
+            raise ConfigError(Fault("name", what, law, attempt))
 
 
 def _refuse_by_status(folder: Path, status: str, cfg: "DictConfig", changed: dict[str, Any]) -> None:
@@ -118,7 +127,12 @@ def _other_keys(folder: Path, cfg: "DictConfig") -> dict[str, tuple[Any, Any]]:
 
 def learned_from(before: Any, cfg: "DictConfig") -> dict[str, tuple[Any, Any]]:
     """The keys of what is learned in which a run's own config differs from `cfg`; what is secret is not compared."""
-    plain, now = _node(before), _node(cfg)
+    from omegaconf import OmegaConf
+
+    from stride.report.record import plain_config
+
+    plain: Any = OmegaConf.to_container(before, resolve=False)  # resolved as it was written, but for secrets
+    now = plain_config(cfg)
     if "cv" not in plain:
         now.pop("cv", None)  # it was begun before there was cross-validation
     for key in FREE:
@@ -127,7 +141,11 @@ def learned_from(before: Any, cfg: "DictConfig") -> dict[str, tuple[Any, Any]]:
     for node in (plain, now):
         for key in LOADING:
             (node.get("datamodule") or {}).pop(key, None)
-    return {key: pair for key, pair in differences(plain, now).items() if pair[0] != "***"}
+    return {key: pair for key, pair in differences(plain, now).items() if not any(map(_is_secret, pair))}
+
+
+def _is_secret(kept: Any) -> bool:
+    return BLANK in str(kept) or "${" in str(kept)
 
 
 def start(cfg: "DictConfig", folder: Path) -> Start:
@@ -237,11 +255,11 @@ def _read(checkpoint: Path, cfg: "DictConfig") -> tuple[int, dict[str, Any]]:
         told = torch.load(checkpoint, map_location="cpu", weights_only=not trusts(cfg), mmap=True)
         return told["global_step"], told["callbacks"].get("LRPlan", {})
     except Exception as error:
-        raise ConfigError(_unreadable(checkpoint, error)) from error
+        raise ConfigError(unreadable(checkpoint, error, "resume.from", "trust_checkpoint=true")) from error
 
 
-def _unreadable(checkpoint: Path, error: Exception) -> Fault:
-    """What to say of a file that is whole and yet cannot be gone on from."""
+def unreadable(checkpoint: Path, error: Exception, key: str, attempt: str = "") -> Fault:
+    """What to say of a file that `key` names and that is whole, and yet cannot be used; `attempt` runs its code."""
     import torch
 
     try:
@@ -249,11 +267,11 @@ def _unreadable(checkpoint: Path, error: Exception) -> Fault:
     except Exception:
         code = []
     if code:
-        law = "nothing of it was run; only if you know who wrote it"
+        law = f"nothing of it was run{'; only if you know who wrote it' if attempt else ''}"
         what = f"{checkpoint} holds code ({', '.join(sorted(code)[:3])})"
-        return Fault("resume.from", what, law, "trust_checkpoint=true")
+        return Fault(key, what, law, attempt)
     law = "it is no checkpoint of a training run"
-    return Fault("resume.from", f"{checkpoint} cannot be read", f"{law}: {one_line(error, 120)}")
+    return Fault(key, f"{checkpoint} cannot be read", f"{law}: {one_line(error, 120)}")
 
 
 def trusts(cfg: "DictConfig") -> bool:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from stride.errors import NO_ROOM, ConfigError, Fault, StorageError
+from stride.whole_file import PART
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -19,7 +20,8 @@ if TYPE_CHECKING:
 # Rank 0 makes the folder; processes that it starts find its path here.
 HANDED_DOWN = "STRIDE_RUN_DIR"
 LOCK = "lock"
-RUN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
+# Not what Windows takes for a device (CON, nul.txt), nor what it cuts a dot off.
+RUN_NAME = re.compile(r"(?!(?i:con|prn|aux|nul|com\d|lpt\d)(\.|$))[A-Za-z0-9]([A-Za-z0-9._-]{0,78}[A-Za-z0-9_-])?")
 _ROOTS: set[Path] = set()  # that this process has made
 _HELD: list[TextIO] = []  # its locks
 
@@ -88,7 +90,7 @@ def remove(folder: Path) -> None:
 
 def _never_began(folder: Path) -> bool:
     """Whether there is nothing in a folder but what is left of a process that was killed as it began its run."""
-    return folder.is_dir() and {path.name for path in folder.iterdir()} <= {LOCK, ".run.json.part"}
+    return folder.is_dir() and all(path.name == LOCK or path.match(f".run.json.*{PART}") for path in folder.iterdir())
 
 
 def forget() -> None:

@@ -3,6 +3,7 @@
 import contextlib
 import csv
 import os
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,9 +16,11 @@ PART = ".part"
 def replaced(path: Path, mode: str = "w") -> Iterator[IO[Any]]:
     """A new file in place of `path`: whoever looks there sees the old one or, once it is on the disk, the new one.
 
+    Several processes, of several machines, may do so at once: the last one's stays.
+
     Raises OSError where it cannot be written; the old one stays then, and nothing beside it.
     """
-    beside = path.with_name(f".{path.name}{PART}")
+    beside = path.with_name(f".{path.name}.{secrets.token_hex(4)}{PART}")
     encoding, newline = (None, None) if "b" in mode else ("utf-8", "")
     try:
         with beside.open(mode, encoding=encoding, newline=newline) as file:
@@ -29,6 +32,12 @@ def replaced(path: Path, mode: str = "w") -> Iterator[IO[Any]]:
     finally:
         with contextlib.suppress(OSError):
             beside.unlink(missing_ok=True)
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove what processes that were killed while they wrote have left in a folder that nobody else writes into."""
+    for path in folder.rglob(f".*{PART}"):
+        path.unlink(missing_ok=True)
 
 
 def rows_of(path: Path) -> list[list[str]]:

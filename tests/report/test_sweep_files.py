@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from stride.report import whole
+from stride import whole_file
 from stride.report.__main__ import main
 from stride.report.sweep import SweepReport, print_report, write
 from stride.report.table import Row
@@ -139,6 +139,44 @@ def test_what_a_user_wrote_is_data_and_never_html(tmp_path):
     assert data["runs"][0]["link"] == "a%20b%23%3F/"
 
 
+STEERS = "</script><script>alert(1)</script>[/]\x1b]0;owned\x07\x1b[31m\u202e|\n# x"
+
+
+def test_folders_of_anybody_steer_neither_a_page_nor_a_terminal(tmp_path, capsys):
+    """In the name of a run, in its words, status, score and metrics, and in all that a sweep.json tells."""
+    name = "0" + STEERS.replace("/", "")
+    for folder, score in ((name, 0.1), ("1", 0.2)):
+        path = tmp_path / "runs" / folder
+        path.mkdir(parents=True)
+        record = {
+            "schema": 1,
+            "status": "finished" if folder == "1" else STEERS,
+            "overrides": [f"{STEERS}={folder}", f"optimizer.lr={score}"],
+            "lr": {"asked": score, "found": None, "used": score},
+            "steps": 2,
+            "seconds": {"fit": 1.0},
+            "score": {"name": STEERS, "mode": "min", "value": score},
+        }
+        (path / "run.json").write_text(json.dumps(record))
+        with (path / "metrics.csv").open("w", newline="") as file:
+            csv.writer(file).writerows([["step", STEERS, "train/loss"], [0, 1.0, 1.0], [1, score, score]])
+    row = {"name": STEERS, "status": "failed", "reason": STEERS, "words": {STEERS: STEERS}}
+    one = {"name": STEERS, "words": {STEERS: STEERS}, "scores": [0.1], "mean": 0.1, "error": None}
+    told = {"name": STEERS, "command": STEERS, "score": STEERS, "mode": "min", "keys": [STEERS, "optimizer.lr"]}
+    told |= {"trials": 3, "notes": [STEERS], "rows": [row], "confirmed": [one]}
+    (tmp_path / "runs" / "sweep.json").write_text(json.dumps(told))
+    assert main([str(tmp_path / "runs")]) == 0
+    screen, texts = capsys.readouterr().out, {name: (tmp_path / "runs" / name).read_text() for name in FILES}
+    for text in (screen, texts["sweep.md"], texts["sweep.csv"], texts["sweep.html"]):
+        assert not {"\x1b", "\x07", "\u202e"} & set(text)
+        assert "\n# x" not in text
+    assert "alert(1)" in screen
+    assert texts["sweep.html"].count("<script") == texts["sweep.html"].count("</script") == 2
+    assert data_of(tmp_path / "runs")["runs"][0]["name"]
+    code = [line for line in texts["sweep.md"].splitlines() if "<script" in line]
+    assert all(line.startswith("    ") for line in code)
+
+
 def test_the_page_asks_nobody_for_anything(tmp_path):
     write(tmp_path, report(ROWS))
     text = (tmp_path / "sweep.html").read_text()
@@ -151,12 +189,10 @@ def test_a_reader_never_sees_a_part_of_a_file(tmp_path, monkeypatch):
     write(tmp_path, report(ROWS))
     before = {name: (tmp_path / name).read_bytes() for name in FILES}
 
-    def cut(self, text, encoding):
-        with self.open("w") as file:
-            file.write(text[: len(text) // 2])
+    def full(_):
         raise OSError("disk full")
 
-    monkeypatch.setattr(whole.Path, "write_text", cut)
+    monkeypatch.setattr(whole_file.os, "fsync", full)
     with pytest.raises(OSError, match="disk full"):
         write(tmp_path, report(ROWS[:2]))
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before

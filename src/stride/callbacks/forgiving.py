@@ -1,14 +1,15 @@
-"""Loggers that no run ends for."""
+"""Loggers that no run ends for, and that are told no secret."""
 
 import inspect
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import wraps
 from typing import Any
 
 from pytorch_lightning.loggers.logger import DummyExperiment
 
 from stride.errors import one_line
+from stride.keys import without_secrets
 
 CALLED = ("log_metrics", "log_hyperparams", "log_graph", "save", "finalize", "after_save_checkpoint")
 
@@ -22,6 +23,7 @@ def forgiving(logger: Callable[..., Any]) -> Callable[..., Any]:
     if not inspect.isclass(logger):
         return logger
     own: dict[str, Any] = {name: _told(getattr(logger, name)) for name in CALLED}
+    own["log_hyperparams"] = _without_secrets(own["log_hyperparams"])
     experiment = inspect.getattr_static(logger, "experiment", None)
     if isinstance(experiment, property) and experiment.fget is not None:
         own["experiment"] = property(_told(experiment.fget, DummyExperiment))
@@ -39,5 +41,16 @@ def _told(method: Callable[..., Any], otherwise: Callable[[], Any] = lambda: Non
                 told = f"{type(self).__name__} stopped logging, and the run goes on: {one_line(error)}"
                 logging.getLogger("stride").warning(told)
         return otherwise()
+
+    return told
+
+
+def _without_secrets(log: Callable[..., Any]) -> Callable[..., Any]:
+    """What a module or its data that call `save_hyperparameters` were made with is shown but for secrets."""
+
+    @wraps(log)
+    def told(self: Any, params: Any, *args: Any, **kwargs: Any) -> Any:
+        params = without_secrets(dict(params) if isinstance(params, Mapping) else vars(params))
+        return log(self, params, *args, **kwargs)
 
     return told

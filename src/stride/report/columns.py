@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from stride.keys import printable
 from stride.report.table import Row
 
 # Further columns: title -> field of a row. A terminal has no room for them.
@@ -54,7 +55,7 @@ def show(console: Console, rows: Sequence[Row], keys: Sequence[str], first: str 
     for title, values in shown.items():
         numbers = any(isinstance(value, int | float) for value in values)
         right = "right" if numbers else "left"
-        table.add_column(title, justify=right, no_wrap=numbers or title == "status", overflow="fold")
+        table.add_column(Text(printable(title)), justify=right, no_wrap=numbers or title == "status", overflow="fold")
     for line in zip(*shown.values(), strict=True):
         table.add_row(*(Text(as_text(value)) for value in line))
     if not console.is_terminal:
@@ -74,7 +75,7 @@ def markdown(rows: Sequence[Row], keys: Sequence[str], first: str = "run") -> st
 def markdown_table(titles: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
     """Any table in Markdown."""
     return "\n".join(
-        "| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |"
+        "| " + " | ".join(escaped(cell).replace("|", "\\|") for cell in line) + " |"
         for line in (titles, ["---"] * len(titles), *lines)
     )
 
@@ -84,14 +85,19 @@ def comma_separated(rows: Sequence[Row], keys: Sequence[str], first: str = "run"
     text = StringIO()
     writer = csv.writer(text, lineterminator="\n")
     titled = columns(rows, keys, first)
-    writer.writerow(titled)
-    writer.writerows(zip(*titled.values(), strict=True))
+    for line in (titled, *zip(*titled.values(), strict=True)):
+        writer.writerow(printable(value) if isinstance(value, str) else value for value in line)
     return text.getvalue()
+
+
+def escaped(text: str) -> str:
+    """A text in Markdown that no reader of it takes for HTML."""
+    return printable(text).replace("&", "&amp;").replace("<", "&lt;")
 
 
 def reasons(rows: Sequence[Row]) -> list[str]:
     """Why rows are no result, a line each."""
-    return [f"{row.name}: {row.status}: {row.reason}" for row in rows if row.reason]
+    return [printable(f"{row.name}: {row.status}: {row.reason}") for row in rows if row.reason]
 
 
 def _for_a_person(rows: Sequence[Row], keys: Sequence[str], first: str) -> dict[str, list[Any]]:
@@ -113,4 +119,4 @@ def as_text(value: Any) -> str:
         return "-"
     if isinstance(value, float):
         return f"{value:.1f}" if abs(value) >= 1000 else f"{value:.4g}"
-    return str(value)
+    return printable(str(value))

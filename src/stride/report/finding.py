@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.panel import Panel
 from rich.table import Table
 
+from stride.keys import without_secret
 from stride.report.card import shown_path
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ def show_finding(
     table.add_row("the curve", str(shown_path(folder / "lr_finder" / "curve.png")))
     colour = "green" if found.lr else "yellow"
     console.print(Panel(table, title="[bold]learning-rate finder[/]", title_align="left", border_style=colour))
-    line = " ".join(["python train.py", *(word for word in words if not _is_of_the_search(word))])
+    line = " ".join(["python train.py", *(without_secret(word) for word in words if not _is_of_the_search(word))])
     if found.lr is not None:
         console.print(f"to train:  [bold]{line} optimizer.lr={found.lr:.3g}[/]", soft_wrap=True, highlight=False)
     if found.low and found.high:

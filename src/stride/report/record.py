@@ -3,7 +3,6 @@
 import json
 import math
 import platform
-import re
 import shlex
 import subprocess
 from dataclasses import dataclass
@@ -14,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
+from stride.keys import without_secret, without_secrets
 from stride.whole_file import replaced
 
 SCHEMA = 1
-SECRET = re.compile(r"token|secret|password|(^|_)key$", re.IGNORECASE)
 KEPT = ("lr", "steps", "epochs", "seconds", "scores", "last", "score", "best_checkpoint")
 STATUSES = ("running", "finished", "stopped_early", "diverged", "interrupted", "failed", "pruned")
 
@@ -40,28 +39,19 @@ class Record:
             write_json(self.folder / "run.json", self.data)
 
     def save_config(self, cfg: "DictConfig") -> None:
-        """Write config.yaml: everything resolved, secrets blanked; enough to rebuild the run."""
+        """Write config.yaml: resolved, without secrets; enough to rebuild the run."""
         from omegaconf import OmegaConf
 
         if self.folder is not None:
-            plain = _without_secrets(OmegaConf.to_container(cfg, resolve=True))
             with replaced(self.folder / "config.yaml") as file:
-                file.write(OmegaConf.to_yaml(OmegaConf.create(plain)))
+                file.write(OmegaConf.to_yaml(OmegaConf.create(plain_config(cfg))))
 
 
-def _without_secrets(node: Any) -> Any:
-    if isinstance(node, dict):
-        return {
-            key: "***" if value and SECRET.search(str(key)) and isinstance(value, str) else _without_secrets(value)
-            for key, value in node.items()
-        }
-    return [_without_secrets(item) for item in node] if isinstance(node, list) else node
+def plain_config(cfg: "DictConfig") -> Any:
+    """A config as plain data: resolved but for secrets, which are blanked or stay the interpolation that gives them."""
+    from omegaconf import OmegaConf
 
-
-def without_secret(word: str) -> str:
-    """A word of the line, its value blanked where its key names a secret."""
-    key, equals, _ = word.partition("=")
-    return f"{key}{equals}***" if SECRET.search(key) else word
+    return without_secrets(OmegaConf.to_container(cfg, resolve=True), OmegaConf.to_container(cfg, resolve=False))
 
 
 def start(

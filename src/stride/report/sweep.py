@@ -9,14 +9,15 @@ from typing import Any
 
 from rich.console import Console
 
+from stride.keys import printable
 from stride.report.card import shown_path
-from stride.report.columns import as_text, comma_separated, markdown, markdown_table, reasons, show
+from stride.report.columns import as_text, comma_separated, escaped, markdown, markdown_table, reasons, show
 from stride.report.findings import Findings, find
 from stride.report.page import page
 from stride.report.record import write_json
 from stride.report.response import Response
 from stride.report.table import OPEN, Row, best, ranked
-from stride.report.whole import write_text
+from stride.whole_file import replaced
 
 SCHEMA = 1
 MOST_RESPONSES = 6  # that a terminal is told
@@ -64,7 +65,7 @@ class SweepReport:
     @property
     def heading(self) -> str:
         ended = sum(row.status not in OPEN for row in self.rows)
-        return f"{self.name}: {self.status}, {ended} of {self.trials} trials"
+        return printable(f"{self.name}: {self.status}, {ended} of {self.trials} trials")
 
 
 def write(folder: Path, report: SweepReport) -> None:
@@ -74,12 +75,17 @@ def write(folder: Path, report: SweepReport) -> None:
     """
     rows = [_told(folder, row) for row in ranked(report.rows)]
     findings = find(rows, report.keys, report.score, report.mode, weigh=report.status != "running")
-    write_text(folder / "sweep.csv", comma_separated(rows, report.keys, "trial"))
-    write_text(folder / "sweep.md", _markdown(report, findings, rows))
+    _write(folder / "sweep.csv", comma_separated(rows, report.keys, "trial"))
+    _write(folder / "sweep.md", _markdown(report, findings, rows))
     told = asdict(replace(report, rows=())) | {"rows": [row.as_dict() for row in rows]}
     leader = {"best": report.best.name if report.best else None}
     write_json(folder / "sweep.json", {"schema": SCHEMA, **told, **leader, **findings.as_dict()})
-    write_text(folder / "sweep.html", page(report, findings, rows))
+    _write(folder / "sweep.html", page(report, findings, rows))
+
+
+def _write(path: Path, text: str) -> None:
+    with replaced(path) as file:
+        file.write(text)
 
 
 def _told(folder: Path, row: Row) -> Row:
@@ -90,7 +96,7 @@ def _told(folder: Path, row: Row) -> Row:
 
 def print_report(console: Console, folder: Path, report: SweepReport) -> None:
     """The ranking and what follows from it, on the screen; then where the files are, which lie in `folder`."""
-    console.print(f"\n[bold]{report.heading}[/]", highlight=False)
+    console.print(f"\n{report.heading}", style="bold", markup=False, highlight=False)
     show(console, ranked(report.rows), report.keys, "trial")
     for line in _conclusion(report, find(report.rows, report.keys, report.score, report.mode, weigh=False).responses):
         console.print(line, markup=False, highlight=False, soft_wrap=True)
@@ -101,9 +107,9 @@ def _conclusion(report: SweepReport, found: Sequence[Response]) -> list[str]:
     """The best, the line that runs it, the learning rates, the notes."""
     notes = [f"note:   {note}" for note in report.notes]
     if report.best is None:
-        return ["best:   none yet: no trial has ended with a score", *notes]
+        return [*map(printable, ["best:   none yet: no trial has ended with a score", *notes])]
     several = [one for one in found if len(one.tried) > 1]
-    return [
+    lines = [
         f"best:   trial {report.best.name}, {report.score} {report.best.score:.4g}",
         *(f"winner: {_confirmed(one)}" for one in report.confirmed[:1]),
         *(f"then:   {_confirmed(one)}" for one in report.confirmed[1:]),
@@ -111,6 +117,7 @@ def _conclusion(report: SweepReport, found: Sequence[Response]) -> list[str]:
         *(f"rates:  {one.label}: {one.sentence}" for one in several[:MOST_RESPONSES]),
         *notes,
     ]
+    return [*map(printable, lines)]
 
 
 def _confirmed(one: Confirmed) -> str:
@@ -122,9 +129,9 @@ def _confirmed(one: Confirmed) -> str:
 
 
 def _markdown(report: SweepReport, findings: Findings, rows: Sequence[Row]) -> str:
-    parts = [f"# {report.heading}", f"    {report.command}", markdown(rows, report.keys, "trial")]
+    parts = [f"# {escaped(report.heading)}", f"    {printable(report.command)}", markdown(rows, report.keys, "trial")]
     parts += ["\n".join(f"    {line}" for line in _conclusion(report, findings.responses))]
-    parts += ["\n".join(f"- {reason}" for reason in reasons(rows))]
+    parts += ["\n".join(f"- {escaped(reason)}" for reason in reasons(rows))]
     parts += [_rates(findings), _importance(findings)]
     return "\n\n".join(part for part in parts if part) + "\n"
 
@@ -135,7 +142,11 @@ def _rates(findings: Findings) -> str:
     for one, lines in zip(findings.responses, findings.by_lr, strict=True):
         if len(one.tried) > 1:
             cells = [line.cells() for line in lines]
-            parts += [f"## {one.label}", f"{one.sentence}.", markdown_table(list(cells[0]), [_texts(c) for c in cells])]
+            parts += [
+                f"## {escaped(one.label)}",
+                f"{one.sentence}.",
+                markdown_table(list(cells[0]), [_texts(c) for c in cells]),
+            ]
     return "\n\n".join(parts)
 
 

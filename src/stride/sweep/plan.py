@@ -9,12 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stride.errors import ConfigError, Fault, nearest
-from stride.report.record import without_secret
+from stride.keys import without_secret
 from stride.sweep import devices, points
 from stride.sweep import space as search
 from stride.sweep.points import Point
 from stride.sweep.space import AroundFound, Choice, Interval, Space
-from stride.sweep.storage import without_password
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -152,7 +151,7 @@ class Plan:
 
 
 def _line(words: Sequence[str]) -> str:
-    return shlex.join(["python", "train.py", *(without_password(without_secret(word)) for word in words)])
+    return shlex.join(["python", "train.py", *map(without_secret, words)])
 
 
 def read(words: Sequence[str], cfg: "DictConfig") -> Plan:

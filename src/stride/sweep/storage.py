@@ -1,6 +1,5 @@
 """Where a study is kept: a journal file in the sweep's folder, or any storage of Optuna's by its URL."""
 
-import re
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -8,6 +7,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from stride.errors import ConfigError, Fault, one_line
+from stride.keys import shown
 
 if TYPE_CHECKING:
     from optuna.storages import BaseStorage
@@ -31,17 +31,12 @@ def open_storage(url: str | None, folder: Path) -> "BaseStorage":
     except ImportError as error:
         lacking = getattr(error.__cause__ or error, "name", None) or "a driver"
         package = f"uv pip install {PACKAGES.get(lacking, lacking)}"
-        what = f"{without_password(url)} needs {lacking}"
+        what = f"{shown(url)} needs {lacking}"
         attempt = "uv sync --extra postgres" if lacking == "psycopg" else package
         raise ConfigError(Fault("sweep.storage", what, "which is not installed", attempt)) from error
     except Exception as error:
-        what, told = f"{without_password(url)} cannot be opened", getattr(error, "orig", None) or error
-        raise ConfigError(Fault("sweep.storage", what, without_password(one_line(told)), EXAMPLE)) from error
-
-
-def without_password(text: str) -> str:
-    """A text with the passwords of the URLs in it blanked."""
-    return re.sub(r"(//[^/@:\s]*):[^@\s]*@", r"\1:***@", text)
+        what, told = f"{shown(url)} cannot be opened", getattr(error, "orig", None) or error
+        raise ConfigError(Fault("sweep.storage", what, shown(one_line(told)), EXAMPLE)) from error
 
 
 def _database(url: str) -> "BaseStorage":

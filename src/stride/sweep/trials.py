@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from stride.errors import Exit
+from stride.keys import shown
 from stride.report import record
 from stride.run_folder import HANDED_DOWN
 from stride.sweep import trial_process
@@ -268,7 +269,7 @@ def _reason(code: int, stderr: Path) -> str:
     written = stderr.read_text(encoding="utf-8", errors="replace") if stderr.is_file() else ""
     lines = [line.strip() for line in written.splitlines() if line.strip()]
     told = next((line for line in reversed(lines) if line.startswith("error:")), None)
-    return told or (lines[-1] if lines else f"exit code {code}, and nothing on stderr")
+    return shown(told or (lines[-1] if lines else f"exit code {code}, and nothing on stderr"))
 
 
 def close_record(folder: Path, status: str) -> None:
