@@ -29,10 +29,11 @@ from torch import nn
 import stride
 from stride.datamodules.tabular import Table
 from stride.errors import ConfigError
-from stride.keys import BLANK, flat, is_secret, shown, without_secret, without_secrets
+from stride.keys import flat
 from stride.models.mlp import MLP
 from stride.pipeline import checked
 from stride.report.metrics_csv import MetricsCSV
+from stride.secret import BLANK, is_secret, shown, without_secret, without_secrets
 from stride.sweep.trials import _reason
 
 CONF = Path(stride.__file__).parents[2] / "conf"

@@ -21,13 +21,14 @@ from stride import engine, own_rate, torch_law
 from stride.datamodules.fold import SPLITTERS
 from stride.datamodules.split import check_fractions
 from stride.errors import ConfigError, Fault, nearest, one_line
-from stride.keys import BLANK, every, flat, look_up, secrets_in, shown
+from stride.keys import every, flat, look_up
 from stride.lr import ramp, schedule, width
 from stride.lr.duration import Duration, Horizon, NoLength, bind, within
 from stride.lr.stability import stability_limit
 from stride.lr.suggest import FEWEST_POINTS, PICKERS
 from stride.patterns import compiled, rules
 from stride.run_folder import RUN_NAME
+from stride.secret import BLANK, secrets_in, shown
 from stride.signature import NoSuchTarget, is_subclass, signature
 
 if TYPE_CHECKING:
@@ -163,7 +164,7 @@ HOME = __name__.partition(".")[0]
 ACTS = re.compile(
     r"adopt|around_step|build|check|checkpoint_file|checkpoint_io|cli|coordinate_check|doctor|engine|errors|folds|"
     r"help_page|horizon|init_from|keys|law_lr|line|logs|own_rate|patterns|pipeline|preview|rate_inside|rebuild|report|"
-    r"resume|run_folder|short_runs|signature|stability_check|stop|sweep|torch_law|trial_link|warm|whole_file"
+    r"resume|run_folder|secret|short_runs|signature|stability_check|stop|sweep|torch_law|trial_link|warm|whole_file"
 )
 SHOWS = f"{HOME}.report.metrics_csv."  # the one logger of ours
 # How Hydra is to call a target.

@@ -7,7 +7,7 @@ import torch
 from lightning_fabric.plugins import TorchCheckpointIO
 
 from stride import checkpoint_file
-from stride.keys import without_secrets
+from stride.secret import without_secrets
 
 # What Lightning puts there of a module and of data that call `save_hyperparameters`.
 OF_CONSTRUCTORS = {"hyper_parameters", "datamodule_hyper_parameters"}

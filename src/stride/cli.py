@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 
 from stride import help_page, run_folder
 from stride.errors import ConfigError, Exit, Fault, StorageError, one_line
-from stride.keys import without_secret, without_secrets
 from stride.line import CONF, Line, groups
 from stride.pipeline import checked, run
+from stride.secret import without_secret, without_secrets
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig

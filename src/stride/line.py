@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stride.errors import ConfigError, Fault, nearest, one_line
-from stride.keys import every, flat, is_secret, look_up, shown, without_secret
+from stride.keys import every, flat, look_up
+from stride.secret import is_secret, shown, without_secret
 
 if TYPE_CHECKING:
     from hydra.core.override_parser.types import Override

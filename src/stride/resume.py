@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 from stride import checkpoint_file
 from stride.errors import ConfigError, Fault, one_line
-from stride.keys import BLANK, differences, look_up
+from stride.keys import differences, look_up
 from stride.lr.duration import Horizon
 from stride.lr.plan import Span
 from stride.lr.schedule import OWN_WARMUP
+from stride.secret import BLANK
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig

@@ -9,7 +9,7 @@ from typing import Any
 from pytorch_lightning.loggers.logger import DummyExperiment
 
 from stride.errors import one_line
-from stride.keys import without_secrets
+from stride.secret import without_secrets
 
 CALLED = ("log_metrics", "log_hyperparams", "log_graph", "save", "finalize", "after_save_checkpoint")
 

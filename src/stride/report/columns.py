@@ -10,8 +10,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from stride.keys import printable
 from stride.report.table import Row
+from stride.secret import printable
 
 # Further columns: title -> field of a row. A terminal has no room for them.
 FOR_FILES = {

@@ -8,8 +8,8 @@ from rich.console import Console
 from rich.panel import Panel
 from rich.table import Table
 
-from stride.keys import without_secret
 from stride.report.card import shown_path
+from stride.secret import without_secret
 
 if TYPE_CHECKING:
     from stride.lr.finding import Finding

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-from stride.keys import without_secret, without_secrets
+from stride.secret import without_secret, without_secrets
 from stride.whole_file import replaced
 
 SCHEMA = 1

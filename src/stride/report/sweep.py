@@ -9,7 +9,6 @@ from typing import Any
 
 from rich.console import Console
 
-from stride.keys import printable
 from stride.report.card import shown_path
 from stride.report.columns import as_text, comma_separated, escaped, markdown, markdown_table, reasons, show
 from stride.report.findings import Findings, find
@@ -17,6 +16,7 @@ from stride.report.page import page
 from stride.report.record import write_json
 from stride.report.response import Response
 from stride.report.table import OPEN, Row, best, ranked
+from stride.secret import printable
 from stride.whole_file import replaced
 
 SCHEMA = 1

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stride.errors import ConfigError, Fault, nearest
-from stride.keys import without_secret
+from stride.secret import without_secret
 from stride.sweep import devices, points
 from stride.sweep import space as search
 from stride.sweep.points import Point

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from stride.errors import ConfigError, Fault, one_line
-from stride.keys import shown
+from stride.secret import shown
 
 if TYPE_CHECKING:
     from optuna.storages import BaseStorage

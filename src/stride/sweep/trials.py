@@ -22,9 +22,9 @@ from pathlib import Path
 from typing import Any
 
 from stride.errors import Exit
-from stride.keys import shown
 from stride.report import record
 from stride.run_folder import HANDED_DOWN
+from stride.secret import shown
 from stride.sweep import trial_process
 from stride.sweep.plan import ROOT
 
