@@ -6,7 +6,10 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 import real_runs
@@ -14,6 +17,8 @@ import real_runs
 from stride import line
 
 ROOT = Path(__file__).resolve().parents[1]
+SERVERS = ROOT / "tests" / "sweep"  # where the programs are that start a real SLURM and a real database
+sys.path.append(str(SERVERS))
 
 # Two processes on two cores: more threads only wait for one another.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -127,3 +132,40 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[real_runs.Runs]:
     """`runs([...])` is a real process of `python train.py ...`."""
     with real_runs.started(tmp_path_factory.mktemp("runs")) as runs:
         yield runs
+
+
+@dataclass(frozen=True)
+class Slurm:
+    """A SLURM whose node takes several tasks at once; `environment` is where its commands are found."""
+
+    environment: dict[str, str]
+
+    def __call__(self, *command: str) -> str:
+        """What a command of SLURM prints. Raises CalledProcessError if it fails."""
+        return subprocess.run(
+            command, env=os.environ | self.environment, check=True, stdout=subprocess.PIPE, text=True
+        ).stdout
+
+
+@pytest.fixture(scope="session")
+def loopback_server() -> Callable[[str], AbstractContextManager[Any]]:
+    """`with loopback_server("loopback_slurm.py") as told:` runs that server; the test is skipped where it cannot."""
+    import loopback
+    from debian_packages import NoDebian
+
+    @contextmanager
+    def started(script: str) -> Iterator[Any]:
+        try:
+            with loopback.started(SERVERS / script) as told:
+                yield told
+        except NoDebian as reason:
+            pytest.skip(str(reason))
+
+    return started
+
+
+@pytest.fixture(scope="session")
+def slurm(loopback_server: Callable[[str], AbstractContextManager[Any]]) -> Iterator[Slurm]:
+    """A real slurmctld and slurmd, for all tests that ask for it: `slurm("sbatch", ...)`."""
+    with loopback_server("loopback_slurm.py") as environment:
+        yield Slurm(environment)
