@@ -8,9 +8,9 @@ from omegaconf import OmegaConf
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from stride import build
-from stride.line import groups
 from stride.lr import ramp, schedule
 from stride.lr.duration import Horizon, bind
+from stride.names import groups
 from stride.pipeline import checked
 
 SCALES = {"a": 1.0, "b": 0.1, "c": 3.0}

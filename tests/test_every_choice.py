@@ -8,8 +8,8 @@ import torch
 from omegaconf import OmegaConf
 
 from stride import build
-from stride.line import groups
 from stride.lr.duration import Horizon, bind
+from stride.names import groups
 from stride.pipeline import checked
 
 CONF = Path(__file__).resolve().parents[1] / "conf"

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from stride import check
-from stride.line import groups
+from stride.names import groups
 
 ROOT = Path(__file__).resolve().parents[1]
 SOURCE = ROOT / "src" / "stride"
@@ -45,7 +45,10 @@ MAY_IMPORT = {
     "short_runs": {"callbacks", "lr"},
     "tune": {"around_step", "callbacks", "engine", "errors", "lr", "module", "short_runs"},
     "report": {"lr", "errors", "secret", "whole_file"},
-    "line": {"errors", "keys", "secret"},
+    "names": {"errors"},
+    "words": {"errors", "names"},
+    "kept_config": {"errors", "keys", "names"},
+    "line": {"errors", "kept_config", "keys", "names", "secret", "words"},
     "check": {
         *("datamodules", "engine", "lr", "errors", "keys", "own_rate", "patterns", "secret"),
         *("run_folder", "signature", "torch_law"),
@@ -62,11 +65,11 @@ MAY_IMPORT = {
         "torch_law",
         "tune",
     },
-    "folds": {"errors", "keys", "line", "report", "resume", "run_folder", "trial_link"},
-    "rebuild": {"build", "check", "checkpoint_file", "errors", "line", "report", "resume"},
-    "init_from": {"checkpoint_file", "errors", "line", "rebuild"},
-    "coordinate_check": {"build", "errors", "line", "logs", "lr", "pipeline"},
-    "doctor": {"datamodules", "errors", "line", "lr", "pipeline", "report", "whole_file"},
+    "folds": {"errors", "kept_config", "keys", "line", "report", "resume", "run_folder", "trial_link"},
+    "rebuild": {"build", "check", "checkpoint_file", "errors", "kept_config", "names", "report", "resume"},
+    "init_from": {"checkpoint_file", "errors", "kept_config", "rebuild"},
+    "coordinate_check": {"build", "errors", "logs", "lr", "names", "pipeline"},
+    "doctor": {"datamodules", "errors", "lr", "names", "pipeline", "report", "whole_file"},
     "sweep": {"build", "lr", "report", "stop", "errors", "keys", "run_folder", "secret", "trial_link"},
     "warm": {"callbacks", "cli", "module", "pipeline", "report"},
     "resume": {"checkpoint_file", "errors", "keys", "lr", "report", "secret"},
@@ -79,6 +82,7 @@ MAY_IMPORT = {
         "folds",
         "init_from",
         "line",
+        "names",
         "logs",
         "lr",
         "preview",
@@ -92,7 +96,7 @@ MAY_IMPORT = {
         "whole_file",
     },
     "trial_link": set(),
-    "cli": {"errors", "help_page", "line", "pipeline", "run_folder", "secret"},
+    "cli": {"errors", "help_page", "line", "names", "pipeline", "run_folder", "secret"},
     "__init__": {"cli", "pipeline", "rebuild", "sweep"},
 }
 FOR_TYPES_ONLY = {("report", "callbacks"), ("build", "sweep"), ("build", "stop"), ("report", "stability_check")}
@@ -106,6 +110,9 @@ WITHOUT_TORCH = (
     "engine",
     "errors",
     "signature",
+    "names",
+    "words",
+    "kept_config",
     "line",
     "check",
     "help_page",

@@ -1,5 +1,6 @@
 """Every word that a person can get wrong is answered by one line that names the key and what to type."""
 
+import os
 import shutil
 import subprocess
 import sys
@@ -128,6 +129,14 @@ def test_help_does_not_even_import_hydra():
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert done.stdout.splitlines()[-1] == "False"
     assert "optimizer     adadelta" in done.stdout
+
+
+def test_who_reads_the_help_may_stop_before_its_end():
+    reads, writes = os.pipe()
+    os.close(reads)
+    with os.fdopen(writes, "wb") as nobody:
+        done = subprocess.run([sys.executable, ROOT / "train.py", "--help"], stdout=nobody, stderr=subprocess.PIPE)
+    assert (done.returncode, done.stderr) == (1, b"")
 
 
 def test_a_typo_in_a_yaml_is_refused_as_on_the_line(tmp_path):

@@ -163,8 +163,9 @@ IN_FOLDER = ("filename", "name", "version", "sub_dir")
 HOME = __name__.partition(".")[0]
 ACTS = re.compile(
     r"adopt|around_step|build|check|checkpoint_file|checkpoint_io|cli|coordinate_check|doctor|engine|errors|folds|"
-    r"help_page|horizon|init_from|keys|law_lr|line|logs|own_rate|patterns|pipeline|preview|rate_inside|rebuild|report|"
-    r"resume|run_folder|secret|short_runs|signature|stability_check|stop|sweep|torch_law|trial_link|warm|whole_file"
+    r"help_page|horizon|init_from|kept_config|keys|law_lr|line|logs|names|own_rate|patterns|pipeline|preview|"
+    r"rate_inside|rebuild|report|resume|run_folder|secret|short_runs|signature|stability_check|stop|sweep|"
+    r"torch_law|trial_link|warm|whole_file|words"
 )
 SHOWS = f"{HOME}.report.metrics_csv."  # the one logger of ours
 # How Hydra is to call a target.

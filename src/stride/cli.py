@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 from stride import help_page, run_folder
 from stride.errors import ConfigError, Exit, Fault, StorageError, one_line
-from stride.line import CONF, Line, groups
+from stride.line import Line
+from stride.names import CONF, groups
 from stride.pipeline import checked, run
 from stride.secret import without_secret, without_secrets
 
@@ -25,13 +26,18 @@ HYDRA_FLAGS = ("--shell-completion", "-sc", "--info", "-i", "--version", "--hydr
 def main(words: Sequence[str]) -> int:
     """What `python train.py WORDS` does; returns the exit code."""
     try:
-        return _main(list(words))
+        code = _main(list(words))
+        sys.stdout.flush()
+        return code
     except ConfigError as error:
         fault, code = str(error), Exit.BAD_INPUT
     except StorageError as error:
         fault, code = f"error: output_root: {error}", Exit.STORAGE
     except KeyboardInterrupt:
         return Exit.INTERRUPTED
+    except BrokenPipeError:  # who read this has gone, as `head` does; nor is there anybody to flush to at the exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return Exit.CRASH
     if os.environ.get("DEBUG") == "1":
         traceback.print_exc()
     if run_folder.is_first_process():

@@ -23,9 +23,9 @@ from typing import TYPE_CHECKING, Any
 
 from stride import build
 from stride.errors import ConfigError, Exit, Fault
-from stride.line import ROOT
 from stride.logs import log_file
 from stride.lr.width import scaled, usual_base
+from stride.names import ROOT
 from stride.pipeline import checked
 
 if TYPE_CHECKING:

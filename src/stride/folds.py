@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from stride import resume, run_folder, trial_link
 from stride.errors import ConfigError, Exit, Fault, StorageError
-from stride.line import Line, load_config
+from stride.kept_config import load_config
+from stride.line import Line
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from stride import checkpoint_file
 from stride.errors import ConfigError, Fault, one_line
-from stride.line import find_run
+from stride.kept_config import find_run
 from stride.rebuild import checkpoint_of
 
 if TYPE_CHECKING:

@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any
 from stride import build, check, folds, resume, run_folder, stop, trial_link
 from stride.errors import ConfigError, Diverged, Exit, Fault, PlanBroken, one_line
 from stride.init_from import find_weights, load_weights
-from stride.line import FROM_RUN, ROOT, Line, each_trial, read
+from stride.line import Line, each_trial, read
 from stride.logs import log_file
 from stride.lr.duration import Duration
+from stride.names import FROM_RUN, ROOT
 from stride.rebuild import checkpoint_of, weights_of
 from stride.whole_file import remove_leftovers
 

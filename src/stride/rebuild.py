@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from stride import build, check, checkpoint_file, resume
 from stride.errors import ConfigError, Fault
-from stride.line import ROOT, find_run, load_config
+from stride.kept_config import find_run, load_config
+from stride.names import ROOT
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig

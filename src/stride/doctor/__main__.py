@@ -21,7 +21,7 @@ from stride.doctor.installer import project
 from stride.doctor.row import Mark, Row
 from stride.doctor.signals import taken
 from stride.errors import ConfigError, Exit, Fault, nearest
-from stride.line import CONF, ROOT
+from stride.names import CONF, ROOT
 
 COMMAND = f"python -m {__package__}"
 WORD = "output_root"

@@ -14,7 +14,7 @@ from stride.doctor.installer import project
 from stride.doctor.row import Mark, Row
 from stride.doctor.screen import live
 from stride.errors import one_line
-from stride.line import CONF
+from stride.names import CONF
 
 WITH_TRACEBACK = f"DEBUG=1 python -m {__package__}"
 QUADRATIC = "a quadratic, trained by the same pipeline as any run"

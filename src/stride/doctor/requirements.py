@@ -10,7 +10,7 @@ from packaging.specifiers import SpecifierSet
 
 from stride.doctor.installer import installed
 from stride.doctor.row import Mark, Row, judged
-from stride.line import ROOT
+from stride.names import ROOT
 
 
 def rows() -> Iterator[Row]:
