@@ -7,6 +7,7 @@ import pytest
 import torch
 
 import stride
+from stride.errors import ConfigError
 
 WITNESS = '''
 import hashlib, json
@@ -127,3 +128,12 @@ def test_a_deterministic_run_is_the_same_run_again(tmp_path):
     )
     assert all(torch.equal(first[name], second[name]) for name in first)
     assert outcomes[0].record["scores"] == outcomes[1].record["scores"]
+
+
+def test_processes_that_would_each_train_the_whole_run_are_refused(tmp_path, monkeypatch):
+    started = {"RANK": 0, "LOCAL_RANK": 0, "WORLD_SIZE": 2, "LOCAL_WORLD_SIZE": 2, "GROUP_RANK": 0, "MASTER_PORT": 1}
+    for name, value in {**started, "TORCHELASTIC_RUN_ID": "none", "MASTER_ADDR": "127.0.0.1"}.items():
+        monkeypatch.setenv(name, str(value))
+    with pytest.raises(ConfigError, match=r"trainer\.devices: 1 in all, but 2 processes were started"):
+        stride.run([*WORDS, "trainer=cpu", f"output_root={tmp_path / 'runs'}", "name=alone"])
+    assert list(tmp_path.iterdir()) == []

@@ -31,6 +31,7 @@ def config(**keys):
         ({"RANK": "0", "LOCAL_RANK": "0"}, True),
         ({"RANK": "2", "LOCAL_RANK": "0"}, False),  # the first of the second machine
         ({"SLURM_PROCID": "1", "LOCAL_RANK": "0"}, False),
+        ({"SLURM_PROCID": "0", "LOCAL_RANK": "1"}, False),  # a job's script, without srun: the second that it started
         ({"LOCAL_RANK": "1"}, False),
         ({"NODE_RANK": "1", "LOCAL_RANK": "0"}, False),
     ],

@@ -484,11 +484,21 @@ def _trainer(cfg: "DictConfig", callbacks: list["Callback"], folder: Path | None
     if node.get("profiler") is not None and not isinstance(node.profiler, str):
         fixed["profiler"] = _made(node.pop("profiler"), "trainer.profiler", folder)
     trainer = _call(partial(_instantiate(node, "trainer"), **fixed), "trainer")
-    if (
-        type(trainer.strategy.checkpoint_io) is TorchCheckpointIO
-    ):  # not one that was asked for, or that a strategy needs
+    _refuse_idle_processes(trainer)
+    # Not in place of one that was asked for, or that a strategy needs.
+    if type(trainer.strategy.checkpoint_io) is TorchCheckpointIO:
         trainer.strategy.checkpoint_io = SealedIO()
     return trainer
+
+
+def _refuse_idle_processes(trainer: "Trainer") -> None:
+    """Lightning asks this of strategies that it starts processes for; others would each train the whole run."""
+    from lightning_fabric.plugins.environments import SLURMEnvironment, TorchElasticEnvironment
+
+    cluster, asked = trainer._accelerator_connector.cluster_environment, trainer.num_devices * trainer.num_nodes
+    if isinstance(cluster, SLURMEnvironment | TorchElasticEnvironment) and cluster.world_size() != asked:
+        what, law = f"{asked} in all, but {cluster.world_size()} processes were started", "one process a device"
+        raise ConfigError(Fault("trainer.devices", what, law))
 
 
 def _made(node: "DictConfig", where: str, folder: Path | None, step: int = 0) -> Any:

@@ -93,6 +93,8 @@ def run(line: Line) -> Outcome:
     Raises ConfigError for what only the objects themselves can refuse; the folder is removed then, or, where its
     run was to go on, left as it was.
     """
+    if "SLURM_JOB_ID" in os.environ and "SLURM_STEP_ID" not in os.environ:
+        os.environ["SLURM_JOB_NAME"] = "interactive"  # so Lightning takes it: not started by srun, whatever the tasks
     limit, first = line.cfg.get("time_limit"), run_folder.is_first_process()
     launched = run_folder.HANDED_DOWN in os.environ and not first
     stages = {"plan": _plan, "stability": _stability, **dict.fromkeys(FROM_RUN, _evaluate)}

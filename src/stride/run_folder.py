@@ -28,10 +28,10 @@ _HELD: list[TextIO] = []  # its locks
 
 def is_first_process() -> bool:
     """Whether this process writes: global rank 0, also before any process group exists."""
-    for name in ("RANK", "SLURM_PROCID"):
-        if name in os.environ:
-            return int(os.environ[name]) == 0
-    return all(int(os.environ.get(name, "0")) == 0 for name in ("NODE_RANK", "LOCAL_RANK"))
+    if "RANK" in os.environ:
+        return int(os.environ["RANK"]) == 0
+    # The script of a SLURM job is its process 0, and so, by what it inherits, is whatever that starts without srun.
+    return all(int(os.environ.get(name, "0")) == 0 for name in ("SLURM_PROCID", "NODE_RANK", "LOCAL_RANK"))
 
 
 def run_name(cfg: "DictConfig") -> str:
