@@ -54,6 +54,7 @@ class Runs:
 
     def __init__(self, server: subprocess.Popen, folder: Path) -> None:
         self._server, self.folder = server, folder
+        self._undisturbed: dict[tuple[str, ...], Path] = {}
 
     def __call__(
         self,
@@ -65,6 +66,15 @@ class Runs:
     ) -> Ended:
         root = [] if any(word.startswith("output_root=") for word in words) else [f"output_root={self.folder}"]
         return self._run(TRAIN, [*words, *root], fault, cwd, environment or {})
+
+    def undisturbed(self, *words: str, environment: dict[str, str] | None = None) -> Path:
+        """The folder of the run of these words that nothing happens to; it is run once."""
+        if words not in self._undisturbed:
+            folder = self.folder / f"undisturbed-{len(self._undisturbed)}"
+            ended = self([*words, f"name={folder.name}"], environment=environment)
+            assert ended.code == 0, ended.err
+            self._undisturbed[words] = folder
+        return self._undisturbed[words]
 
     def plain(self, *words: str, fault: Fault | None = None, environment: dict[str, str] | None = None) -> Ended:
         """What `python plain_lightning.py ...` does."""

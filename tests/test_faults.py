@@ -34,20 +34,14 @@ def own(workers):
 OWN = own(2)
 
 
-def whole_of(runs, name, *words):
-    """The SHA-256 of a run that nothing happens to."""
-    assert runs([*SMALL, *words, f"name={name}"]).code == 0
-    return sha_of(runs.folder / name)
-
-
 @pytest.fixture(scope="module")
 def whole(runs):
-    return whole_of(runs, "whole")
+    return sha_of(runs.undisturbed(*SMALL))
 
 
 @pytest.fixture(scope="module")
 def whole_of_own_data(runs):
-    return whole_of(runs, "own", *OWN)
+    return sha_of(runs.undisturbed(*SMALL, *OWN))
 
 
 @pytest.fixture(scope="module")
@@ -324,14 +318,14 @@ def test_a_run_that_goes_on_with_other_threads_says_that_its_last_bits_may_diffe
     assert record_of(tmp_path / "other-threads")["resume"] == f"approximate: {why}"
 
 
-def test_where_no_gpu_can_be_seen_a_run_takes_the_cpu(runs, whole):
-    assert record_of(runs.folder / "whole")["device"] == "cpu"
+def test_where_no_gpu_can_be_seen_a_run_takes_the_cpu(runs):
+    assert record_of(runs.undisturbed(*SMALL))["device"] == "cpu"
 
 
 # --- a logger that cannot write --------------------------------------------------------------------------------------
 
 
-def test_a_logger_that_cannot_write_is_told_once_and_disturbs_nothing_else(runs, whole):
+def test_a_logger_that_cannot_write_is_told_once_and_disturbs_nothing_else(runs):
     folder = runs.folder / "mute"
     ended = runs([*SMALL, "name=mute"], ("in_the_way", [["tensorboard"], ["metrics.csv", "train.log"]]))
     assert (ended.code, ended.err) == (0, "")
@@ -341,7 +335,7 @@ def test_a_logger_that_cannot_write_is_told_once_and_disturbs_nothing_else(runs,
     assert any("metrics.csv cannot be written: Is a directory; the run goes on" in note for note in notes)
     assert record_of(folder)["status"] == "finished"
     tables = ("lr_trace.csv",)
-    assert sha_of(folder, tables=tables) == sha_of(runs.folder / "whole", tables=tables)
+    assert sha_of(folder, tables=tables) == sha_of(runs.undisturbed(*SMALL), tables=tables)
 
 
 def test_rows_that_could_not_be_written_are_written_once_they_can_be(runs, whole):

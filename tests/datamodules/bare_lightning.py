@@ -23,3 +23,25 @@ def trainer(folder, callbacks=(), **options):
 
 def saved(folder, **when):
     return ModelCheckpoint(folder, filename="{step}", auto_insert_metric_name=False, save_top_k=-1, **when)
+
+
+class Fails(pl.Callback):
+    """Raises in one hook at one step."""
+
+    def __init__(self, hook, step):
+        self.step = step
+        setattr(self, hook, self.fail)
+
+    def fail(self, trainer, *_):
+        if trainer.global_step == self.step:
+            raise RuntimeError("on purpose")
+
+
+class SaveAtStart(pl.Callback):
+    """Saves before the first step."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def on_train_start(self, trainer, module):
+        trainer.save_checkpoint(self.path)

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import pytorch_lightning as pl
 import torch
-from bare_lightning import AFTER_EPOCH, AFTER_VALIDATION, EVERY_BATCH, saved, trainer
+from bare_lightning import AFTER_EPOCH, AFTER_VALIDATION, EVERY_BATCH, Fails, SaveAtStart, saved, trainer
 from omegaconf import OmegaConf
 from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.utilities import CombinedLoader
@@ -261,18 +261,6 @@ def test_the_workers_change_nothing(tmp_path, name, options):
     assert fit(tmp_path, make, resume=tmp_path / "11.ckpt", limit_val_batches=0) == alone[11:]
 
 
-class Fails(pl.Callback):
-    """Raises in one hook at one step."""
-
-    def __init__(self, hook, step):
-        self.step = step
-        setattr(self, hook, self.fail)
-
-    def fail(self, trainer, *_):
-        if trainer.global_step == self.step:
-            raise RuntimeError("on purpose")
-
-
 @pytest.mark.parametrize("hook, step", [("on_before_optimizer_step", 10), ("on_train_batch_end", 8)])
 def test_a_run_that_failed_resumes_at_the_batch_it_had_not_finished(uninterrupted, tmp_path, hook, step):
     whole, _ = uninterrupted("shuffled", EVERY_BATCH, {})
@@ -281,14 +269,6 @@ def test_a_run_that_failed_resumes_at_the_batch_it_had_not_finished(uninterrupte
         fit(tmp_path, LOADERS["shuffled"], [save, Fails(hook, step)])
     (checkpoint,) = tmp_path.glob("*.ckpt")
     assert fit(tmp_path, LOADERS["shuffled"], resume=checkpoint) == whole[step:]
-
-
-class SaveAtStart(pl.Callback):
-    def __init__(self, path):
-        self.path = path
-
-    def on_train_start(self, trainer, module):
-        trainer.save_checkpoint(self.path)
 
 
 def test_a_run_may_be_saved_again_before_it_goes_on(uninterrupted, tmp_path):

@@ -4,7 +4,7 @@ from types import SimpleNamespace
 import pytest
 import pytorch_lightning as pl
 import torch
-from bare_lightning import AFTER_EPOCH, AFTER_VALIDATION, EVERY_BATCH, saved, trainer
+from bare_lightning import AFTER_EPOCH, AFTER_VALIDATION, EVERY_BATCH, Fails, SaveAtStart, saved, trainer
 from pytorch_lightning.callbacks import ModelCheckpoint
 
 from stride.datamodules.in_memory import InMemory
@@ -81,18 +81,6 @@ def test_a_resumed_run_serves_just_the_batches_that_were_left(tmp_path, when, st
     assert rest[0][0] == step
 
 
-class Fails(pl.Callback):
-    """Raises in one hook at one step."""
-
-    def __init__(self, hook, step):
-        self.step = step
-        setattr(self, hook, self.fail)
-
-    def fail(self, trainer, *_):
-        if trainer.global_step == self.step:
-            raise RuntimeError("on purpose")
-
-
 @pytest.mark.parametrize(
     "hook, step",
     [
@@ -110,14 +98,6 @@ def test_a_run_that_failed_resumes_at_the_batch_it_had_not_finished(tmp_path, ho
         fit(tmp_path, [save, Fails(hook, step)])
     (checkpoint,) = tmp_path.glob("*.ckpt")
     assert fit(tmp_path, resume=checkpoint) == whole[step:]
-
-
-class SaveAtStart(pl.Callback):
-    def __init__(self, path):
-        self.path = path
-
-    def on_train_start(self, trainer, module):
-        trainer.save_checkpoint(self.path)
 
 
 @pytest.mark.parametrize("when, step", [(EVERY_BATCH, 11), (AFTER_VALIDATION, 8)])
