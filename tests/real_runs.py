@@ -23,6 +23,8 @@ from typing import Any, NoReturn
 HERE = Path(__file__).parent
 TRAIN = HERE.parent / "train.py"
 PLAIN = HERE / "plain_lightning.py"
+# Where a process that is started anew finds what these tests import, and the package, where that is not installed.
+PLACES = os.pathsep.join(filter(None, [str(HERE), os.environ.get("PYTHONPATH")]))
 # A run of 24 steps that draws random numbers for dropout and saves every three steps, and after each validation.
 SMALL = [
     "datamodule=wine",

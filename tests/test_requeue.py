@@ -12,7 +12,7 @@ import sys
 import time
 
 import pytest
-from real_runs import HERE, SMALL, TRAIN, sha_of
+from real_runs import PLACES, SMALL, TRAIN, sha_of
 
 from stride import checkpoint_file
 
@@ -23,7 +23,7 @@ SCRIPT = re.search(r"^```bash\n(#!.*?)^```", PAGE, flags=re.DOTALL | re.MULTILIN
 ITS_LINE = "python train.py name=my_run"
 LINE = [*SMALL, "model._target_=pausing.Net", "trainer.accelerator=cpu"]
 TWO = ["trainer=ddp", "trainer.devices=2", "datamodule.batch_size=8"]
-ENVIRONMENT = {"STRIDE_ALLOW_TARGETS": "pausing", "PYTHONPATH": str(HERE)}
+ENVIRONMENT = {"STRIDE_ALLOW_TARGETS": "pausing", "PYTHONPATH": PLACES}
 PAUSE = 14  # of 24 steps, where the run waits to be disturbed; from its last checkpoint on there are fewer
 PATIENCE = 120.0  # seconds; an idle machine needs a third of it
 

@@ -16,8 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-import real_runs
-from real_runs import SMALL, TRAIN, sha_of
+from real_runs import PLACES, SMALL, TRAIN, sha_of
 
 from stride import checkpoint_file
 
@@ -240,8 +239,9 @@ def test_a_run_that_is_stopped_before_it_trains_ends_and_begins_anew(runs, whole
     cut = run()
     name = list(CODES)[int(seconds * 10) % 3]
     line = [sys.executable, str(TRAIN), *cut.line, f"output_root={runs.folder}"]
-    with subprocess.Popen(line, env={**os.environ, **ALLOWED, "PYTHONPATH": str(real_runs.HERE)}, **PIPES) as process:
+    with subprocess.Popen(line, env={**os.environ, **ALLOWED, "PYTHONPATH": PLACES}, **PIPES) as process:
         while not cut.folder.exists():
+            assert process.poll() is None, process.stderr.read()
             time.sleep(0.001)
         time.sleep(seconds)
         process.send_signal(getattr(signal, name))
@@ -260,7 +260,7 @@ def test_ctrl_c_reaches_a_run_that_a_script_has_begun_in_the_background(runs, wh
     environment = {
         **os.environ,
         **ALLOWED,
-        "PYTHONPATH": str(real_runs.HERE),
+        "PYTHONPATH": PLACES,
         "PAUSE": "step 11",
         "MEET": str(cut.meet),
     }
@@ -303,7 +303,7 @@ class RunOfTwo:
         self.command = [sys.executable, *launcher, str(TRAIN), *line]
 
     def started(self, **environment):
-        told = {**os.environ, **ALLOWED, "PYTHONPATH": str(real_runs.HERE), "COLUMNS": "100", "MEET": str(self.meet)}
+        told = {**os.environ, **ALLOWED, "PYTHONPATH": PLACES, "COLUMNS": "100", "MEET": str(self.meet)}
         return subprocess.Popen(self.command, env=told | environment, start_new_session=True, **PIPES)
 
     def disturbed(self, pause, disturb, *, ranks="01", **environment):

@@ -38,7 +38,7 @@ def test_beside_malware_it_ends_at_once_without_an_import(places, tmp_path):
     )
     for name in ("lightning", "pytorch_lightning", "torch", "hydra"):
         (bad / f"{name}.py").write_text(f"open({str(tmp_path / 'stolen')!r}, 'w')\n")
-    process = started(places, PYTHONPATH=str(bad))
+    process = started(places, PYTHONPATH=os.pathsep.join(filter(None, [str(bad), os.environ.get("PYTHONPATH")])))
     out, err = process.communicate()
     assert (process.returncode, err) == (1, "")
     assert "2.6.3 is malware" in out
