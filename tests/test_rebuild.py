@@ -143,10 +143,13 @@ def test_a_tag_of_yaml_makes_no_object(way, from_anybody):
         way(run)
 
 
+def add_code(weights):
+    torch.save({**torch.load(weights, weights_only=True), "more": Code()}, weights)
+
+
 def test_code_among_the_weights_is_named_and_not_run(from_anybody):
     run = from_anybody()
-    weights = run / "checkpoints" / "best.ckpt"
-    torch.save({**torch.load(weights, weights_only=True), "more": Code()}, weights)
+    add_code(run / "checkpoints" / "best.ckpt")
     with pytest.raises(
         ConfigError, match=r"error: run: .*best.ckpt holds code \(posix.system\); nothing of it was run$"
     ):
@@ -155,8 +158,7 @@ def test_code_among_the_weights_is_named_and_not_run(from_anybody):
 
 def test_code_among_the_weights_is_tested_only_where_that_is_typed(from_anybody):
     run = from_anybody()
-    weights = run / "checkpoints" / "best.ckpt"
-    torch.save({**torch.load(weights, weights_only=True), "more": Code()}, weights)
+    add_code(run / "checkpoints" / "best.ckpt")
     with pytest.raises(
         ConfigError, match=r"error: run: .* holds code \(posix.system\); .*; try: trust_checkpoint=true$"
     ):

@@ -249,6 +249,7 @@ def run(
     from stride.callbacks.exactness import Exactness
     from stride.callbacks.history import History
     from stride.callbacks.metric_states import MetricStates
+    from stride.callbacks.saved_logs import SavedLogs
     from stride.callbacks.step_seed import StepSeed
     from stride.callbacks.stop import Stop
 
@@ -257,7 +258,7 @@ def run(
     start = start or afresh(cfg)
     model = module(cfg, spec, lr, start.span)
     history = History(cfg.objective.score.name, cfg.objective.score.mode, watch)
-    callbacks = [StepSeed(cfg.seed), MetricStates(), *_lr_callbacks(cfg, start), history]
+    callbacks = [StepSeed(cfg.seed), MetricStates(), SavedLogs(), *_lr_callbacks(cfg, start), history]
     callbacks += _watchers(cfg, folder) if folder else []
     if tell_exactness is not None:
         callbacks.append(Exactness(tell_exactness))

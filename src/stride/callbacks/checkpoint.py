@@ -15,17 +15,10 @@ from stride.callbacks.steps import ends_epoch, is_due, just_stepped, validation_
 from stride.errors import ConfigError, Fault
 from stride.horizon import horizon
 from stride.lr.duration import Duration
+from stride.whole_file import PART
 
 
-class _WithLogs(Lean):
-    """Before a checkpoint is written, what was logged until then is: a run that goes on from it adds only the rest."""
-
-    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        for logger in trainer.loggers:
-            logger.save()
-
-
-class Checkpoint(_WithLogs, lightning.ModelCheckpoint):
+class Checkpoint(Lean, lightning.ModelCheckpoint):
     """Lightning's ModelCheckpoint; see there for the arguments. Its folder may have been moved since it was saved."""
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -41,7 +34,7 @@ class Checkpoint(_WithLogs, lightning.ModelCheckpoint):
         )
 
 
-class LastCheckpoint(_WithLogs, lightning.Checkpoint):
+class LastCheckpoint(Lean, lightning.Checkpoint):
     """Writes what a run goes on from: last.ckpt, and the ones before it as last-2.ckpt, last-3.ckpt, ...
 
     It is written at the end of a step, and where a validation is due with that step, after the validation: else a
@@ -143,7 +136,7 @@ class LastCheckpoint(_WithLogs, lightning.Checkpoint):
             if one.is_file():
                 one.replace(next_older)
         if older and self._last.is_file():
-            second_name = older[0].with_name(f".{older[0].name}.part")
+            second_name = older[0].with_name(f".{older[0].name}{PART}")
             second_name.unlink(missing_ok=True)
             try:
                 os.link(self._last, second_name)

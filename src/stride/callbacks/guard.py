@@ -53,6 +53,10 @@ class _Usual:
         self.values.append(value)
         return 0.0
 
+    def forget(self) -> None:
+        """Begin anew, but for the largest: the weights are others now."""
+        self.values.clear()
+
 
 @dataclass(frozen=True)
 class _Snapshot:
@@ -144,14 +148,9 @@ class Guard(Lean):
         dense = [grad for grad in grads if grad.layout is torch.strided]
         if not dense:
             return
-        norms, losses = torch._foreach_norm(dense), self._losses
-        device = norms[0].device
+        self._norm = norm = _norm_of(dense)
+        losses, device = self._losses, dense[0].device
         at_once = device.type in READ_AT_ONCE
-        self._norm = norm = (
-            math.hypot(*map(float, norms))  # in half of the time that tensors take
-            if at_once
-            else torch.linalg.vector_norm(torch.stack([each.to(device) for each in norms]))
-        )
         scaled = isinstance(trainer.precision_plugin, MixedPrecision) and trainer.precision_plugin.scaler is not None
         total = sum(map(float, losses) if at_once else losses, 0.0 if scaled else norm)
         if trainer.world_size > 1 and trainer.strategy.__class__.__name__ != "DDPStrategy":
@@ -245,8 +244,8 @@ class Guard(Lean):
         lr = max(plan.at(step)) if plan is not None else _lr(trainer)
         if lr <= 0:
             return
-        moves = torch._foreach_norm(torch._foreach_sub(self._weights, self._weights_before))
-        if times := self._moves.times(float(torch.linalg.vector_norm(torch.stack(moves))) / lr):
+        moved = _norm_of(torch._foreach_sub(self._weights, self._weights_before))
+        if times := self._moves.times(float(moved) / lr):
             torch._foreach_copy_(self._weights, self._weights_before)
             self._left_out = f"{times:.3g} times as far as usual"
 
@@ -278,8 +277,8 @@ class Guard(Lean):
         self._act(trainer, module, Intervention(step, self._cut, told, self._rewarm))
         self._snapshots = deque([snapshot], maxlen=SNAPSHOTS)
         self._watch.forget()
-        self._norms.values.clear()
-        self._moves.values.clear()
+        self._norms.forget()
+        self._moves.forget()
         self._in_a_row = 0
 
     def _act(self, trainer: Trainer, module: LightningModule, act: Intervention) -> None:
@@ -309,6 +308,15 @@ class Guard(Lean):
         if run and step < run / 20 and plan is not None and plan.ramp(0) == 1:
             return f"It came at once: warmup=linear warmup.length=10%, or {_lower(plan.lr)}"
         return f"Try {_lower(plan.lr if plan is not None else _lr(trainer))}"
+
+
+def _norm_of(tensors: list[Tensor] | tuple[Tensor, ...]) -> Tensor | float:
+    """The norm of all of them together; a number where nobody has to wait for it, in half of the time."""
+    norms = torch._foreach_norm(tensors)
+    device = norms[0].device
+    if device.type in READ_AT_ONCE:
+        return math.hypot(*map(float, norms))
+    return torch.linalg.vector_norm(torch.stack([each.to(device) for each in norms]))
 
 
 def _lower(lr: float) -> str:
