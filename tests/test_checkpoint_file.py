@@ -32,6 +32,15 @@ def test_a_sealed_file_is_read_by_torch_and_tells_its_step(tmp_path):
     assert list(tmp_path.iterdir()) == [path]
 
 
+@pytest.mark.parametrize("sizes", [[10] * 500, [10, 2_000_000, 10, 10], [800_000] * 4, [2_000_000] * 2], ids=str)
+def test_pieces_of_every_size_are_written_in_order(tmp_path, sizes):
+    tensors = [torch.full((size,), float(number)) for number, size in enumerate(sizes)]
+    path = written(tmp_path / "last.ckpt", state={"tensors": tensors})
+    assert checkpoint_file.verify(path) == 7
+    read = torch.load(path, weights_only=True)["tensors"]
+    assert all(one.equal(other) for one, other in zip(read, tensors, strict=True))
+
+
 def cut(content, draw):
     return content[: draw.randrange(len(content))]
 

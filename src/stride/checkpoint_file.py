@@ -7,6 +7,7 @@ pass over it.
 
 import contextlib
 import hashlib
+import io
 import os
 import re
 import shutil
@@ -23,6 +24,7 @@ from stride.whole_file import replaced
 SUFFIX = ".ckpt"
 _SEAL = re.compile(rb"sealed step=(\d{12}) sha256=([0-9a-f]{64})")
 _LENGTH = len(b"sealed step= sha256=") + 12 + 64
+TOGETHER = 1 << 22  # bytes that are written at once, at most, unless they come at once
 _END, _END_LENGTH = b"PK\x05\x06", 22  # a zip archive's last record, which ends in the comment and its length
 
 
@@ -46,8 +48,9 @@ def write(path: Path, step: int, dump: Callable[[Any], None]) -> None:
         with replaced(path, "wb") as raw:
             file = _Hashing(raw)
             dump(file)
+            digest = file.sealed(step)
             raw.seek(-2, os.SEEK_END)
-            raw.write(struct.pack("<H", _LENGTH) + b"sealed step=%012d sha256=%s" % (step, file.sealed(step)))
+            raw.write(struct.pack("<H", _LENGTH) + b"sealed step=%012d sha256=%s" % (step, digest))
     except Exception as error:
         cause = error if isinstance(error, OSError) else file and file.error
         if cause is None:
@@ -90,24 +93,38 @@ def newest(folder: Path) -> tuple[Path | None, dict[Path, str]]:
 
 
 class _Hashing:
-    """A file that is written once, in order; remembers the error that torch's writer words anew."""
+    """A file that is written once, in order; remembers the error that torch's writer words anew.
+
+    Torch writes a small model in hundreds of pieces: they are hashed and written together.
+    """
 
     def __init__(self, file: Any) -> None:
-        self._file, self._hash = file, hashlib.sha256()
+        self._file, self._hash, self._pieces = file, hashlib.sha256(), io.BytesIO()
         self.error: OSError | None = None
 
     def write(self, data: Any) -> int:
+        if len(data) + self._pieces.tell() > TOGETHER:
+            self.flush()
+        if len(data) > TOGETHER:
+            self._write(data)
+        else:
+            self._pieces.write(data)
+        return len(data)
+
+    def flush(self) -> None:
+        pieces, self._pieces = self._pieces.getbuffer(), io.BytesIO()
+        self._write(pieces)
+
+    def _write(self, data: Any) -> None:
         self._hash.update(data)
         try:
-            return self._file.write(data)
+            self._file.write(data)
         except OSError as error:
             self.error = error
             raise
 
-    def flush(self) -> None:
-        self._file.flush()
-
     def sealed(self, step: int) -> bytes:
+        self.flush()
         self._hash.update(b"%012d" % step)
         return self._hash.hexdigest().encode()
 

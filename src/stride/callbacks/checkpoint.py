@@ -3,6 +3,7 @@
 import math
 import os
 import time
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -18,8 +19,25 @@ from stride.lr.duration import Duration
 from stride.whole_file import PART
 
 
+@dataclass(frozen=True)
+class _Written:
+    """The newest file to go on from, how far the loops were, and what it took."""
+
+    path: Path
+    loops: dict[str, Any]
+    seconds: float
+
+
 class Checkpoint(Lean, lightning.ModelCheckpoint):
     """Lightning's ModelCheckpoint; see there for the arguments. Its folder may have been moved since it was saved."""
+
+    written: _Written | None = None
+
+    def _save_checkpoint(self, trainer: Trainer, filepath: str) -> None:
+        began = time.monotonic()
+        super()._save_checkpoint(trainer, filepath)
+        if not self.save_weights_only:
+            self.written = _Written(Path(filepath), trainer.fit_loop.state_dict(), time.monotonic() - began)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         before, now = str(state_dict["dirpath"]), str(self.dirpath)
@@ -38,7 +56,8 @@ class LastCheckpoint(Lean, lightning.Checkpoint):
     """Writes what a run goes on from: last.ckpt, and the ones before it as last-2.ckpt, last-3.ckpt, ...
 
     It is written at the end of a step, and where a validation is due with that step, after the validation: else a
-    resumed run would never see it. The last step of a run is always written.
+    resumed run would never see it. The last step of a run is always written. Where the best has just been written, it
+    is a second name of the same file.
 
     Args:
         every: how often, at least: `1 epoch`, `10%`, `500 steps`, `5 minutes`.
@@ -105,7 +124,8 @@ class LastCheckpoint(Lean, lightning.Checkpoint):
         began = time.monotonic()
         if trainer.is_global_zero:
             self._keep_the_one_before()
-        trainer.save_checkpoint(self._last)
+        if not trainer.strategy.broadcast(trainer.is_global_zero and self._is_another(trainer)):
+            trainer.save_checkpoint(self._last)
         self._saved, self._saved_at = trainer.global_step, time.monotonic()
         self.seconds = max(self.seconds, self._saved_at - began)
 
@@ -129,18 +149,33 @@ class LastCheckpoint(Lean, lightning.Checkpoint):
             return late
         return is_due(trainer, trainer.global_step - 1) and bool(trainer.strategy.broadcast(late))
 
+    def _is_another(self, trainer: Trainer) -> bool:
+        """Whether the checkpoint callback before this one has just written the same: this is its second name then."""
+        before = trainer.checkpoint_callbacks[trainer.checkpoint_callbacks.index(self) - 1]
+        written = before.written if isinstance(before, Checkpoint) else None
+        if written is None or not written.path.is_file() or written.loops != trainer.fit_loop.state_dict():
+            return False
+        self.seconds = max(self.seconds, written.seconds)
+        return _linked(written.path, self._last)
+
     def _keep_the_one_before(self) -> None:
         """Give last.ckpt a second name; it keeps the first until the new one takes it."""
         older = [self._last.with_name(f"last-{number}.ckpt") for number in range(2, self._keep + 1)]
         for one, next_older in reversed(list(pairwise(older))):
             if one.is_file():
                 one.replace(next_older)
-        if older and self._last.is_file():
-            second_name = older[0].with_name(f".{older[0].name}{PART}")
-            second_name.unlink(missing_ok=True)
-            try:
-                os.link(self._last, second_name)
-            except OSError:  # a file system without links
-                self._last.replace(second_name)
-            second_name.replace(older[0])
-            second_name.unlink(missing_ok=True)  # a rename onto the same file by another name does nothing
+        if older and self._last.is_file() and not _linked(self._last, older[0]):
+            self._last.replace(older[0])
+
+
+def _linked(path: Path, other: Path) -> bool:
+    """Whether a file has got another name, in place of what had it; False on a file system without links."""
+    beside = other.with_name(f".{other.name}{PART}")
+    beside.unlink(missing_ok=True)
+    try:
+        os.link(path, beside)
+    except OSError:
+        return False
+    beside.replace(other)
+    beside.unlink(missing_ok=True)  # a rename onto the same file by another name does nothing
+    return True
