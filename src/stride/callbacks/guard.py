@@ -101,6 +101,8 @@ class Guard(Lean):
         self._rewarm = 1
         self._every = EVERY
         self._acts: list[Intervention] = []
+        self._is_scaled = False  # by the precision plugin, whose own affair an infinite gradient is
+        self._is_parted = False  # each process has its own part of the gradient
         self._losses: list[Tensor] = []  # of the batches of this step
         self._first = math.nan  # the loss of the first step
         self._lowest = math.inf  # val/loss of all validations
@@ -119,6 +121,9 @@ class Guard(Lean):
         self._snapshots: deque[_Snapshot] = deque(maxlen=SNAPSHOTS)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        precision = trainer.precision_plugin
+        self._is_scaled = isinstance(precision, MixedPrecision) and precision.scaler is not None
+        self._is_parted = trainer.world_size > 1 and trainer.strategy.__class__.__name__ != "DDPStrategy"
         self._buffers = list(pl_module.buffers())
         self._before = [buffer.clone() for buffer in self._buffers]
         if not self._rescues:
@@ -144,17 +149,15 @@ class Guard(Lean):
         self._losses.append(loss.detach())
 
     def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer) -> None:
-        grads = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
-        dense = [grad for grad in grads if grad.layout is torch.strided]
+        grads = [p.grad for group in optimizer.param_groups for p in group["params"]]
+        dense = [grad for grad in grads if grad is not None and grad.layout is torch.strided]
         if not dense:
             return
         self._norm = norm = _norm_of(dense)
         losses, device = self._losses, dense[0].device
         at_once = device.type in READ_AT_ONCE
-        scaled = isinstance(trainer.precision_plugin, MixedPrecision) and trainer.precision_plugin.scaler is not None
-        total = sum(map(float, losses) if at_once else losses, 0.0 if scaled else norm)
-        if trainer.world_size > 1 and trainer.strategy.__class__.__name__ != "DDPStrategy":
-            # Each process has its own part of the gradient.
+        total = sum(map(float, losses) if at_once else losses, 0.0 if self._is_scaled else norm)
+        if self._is_parted:
             total = trainer.strategy.reduce(torch.as_tensor(total, device=device), reduce_op="sum")
         if not at_once and not self._rescues and _masks_on_device(optimizer):
             self._bad = (~torch.isfinite(torch.as_tensor(total, device=device))).float()

@@ -8,10 +8,12 @@ from typing import Any
 import numpy as np
 import torch
 from pytorch_lightning import LightningModule, Trainer
+from pytorch_lightning.utilities.model_helpers import is_overridden
 
 from stride.callbacks.lean import Lean
 
 STEP, BETWEEN = 5, 6  # first in a key
+ON_THE_WAY = ("on_before_batch_transfer", "transfer_batch_to_device", "on_after_batch_transfer")
 
 
 class StepSeed(Lean):
@@ -19,12 +21,14 @@ class StepSeed(Lean):
 
     So dropout and whatever else a step draws are the same in a run that was interrupted and in one that was not, and
     no checkpoint has to hold the state of a generator. Between two steps they are seeded again, wherever a run can go
-    on, for what the next batch draws on its way to the device.
+    on, for what a hook of the module or of its data draws for the next batch on its way to the device, if there is one.
     """
 
     def __init__(self, seed: int) -> None:
         self._seed = seed
         self._generators: list[Any] = []
+        self._rank = 0
+        self._batches: Any = None  # Lightning's count of those that were served
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         device = trainer.strategy.root_device
@@ -34,25 +38,28 @@ class StepSeed(Lean):
             self._generators.append(torch.cuda.default_generators[device.index or 0])
         elif device.type == "mps":
             self._generators.append(torch.mps._get_default_mps_generator())
-        self._reseed(trainer, BETWEEN)
+        self._rank, self._batches = trainer.global_rank, trainer.fit_loop.epoch_loop.batch_progress.total
+        data = trainer.datamodule  # pyrefly: ignore[missing-attribute]  set by a connector
+        if not any(is_overridden(hook, each) for each in (pl_module, data) for hook in ON_THE_WAY):
+            self.rest("on_train_batch_end")
+        self._reseed(BETWEEN)
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
-        self._reseed(trainer, STEP)
+        self._reseed(STEP)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        self._reseed(trainer, BETWEEN)
+        self._reseed(BETWEEN)
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._reseed(trainer, BETWEEN)
+        self._reseed(BETWEEN)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._reseed(trainer, BETWEEN)
+        self._reseed(BETWEEN)
 
-    def _reseed(self, trainer: Trainer, what: int) -> None:
-        served = trainer.fit_loop.epoch_loop.batch_progress.total.ready
-        key = struct.pack("<4Q", what, self._seed, trainer.global_rank, served)
+    def _reseed(self, what: int) -> None:
+        key = struct.pack("<4Q", what, self._seed, self._rank, self._batches.ready)
         # numpy's SeedSequence keeps neighbouring keys apart as well, at a hundred times the cost.
         first, second = struct.unpack("<2Q", blake2b(key, digest_size=16).digest())
         for generator in self._generators:

@@ -28,6 +28,7 @@ class Stop(Lean, lightning.Checkpoint):
 
     def __init__(self, request: StopRequest) -> None:
         self._request = request
+        self._savers: list[LastCheckpoint] = []
         self._stopping: Stopped | None = None
         self._before_validation = False
         self._repeats = False
@@ -35,6 +36,7 @@ class Stop(Lean, lightning.Checkpoint):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._request.is_watched = True
+        self._savers = [each for each in trainer.checkpoint_callbacks if isinstance(each, LastCheckpoint)]
         self._agreed = time.monotonic(), trainer.global_step
 
     def on_train_batch_end(
@@ -88,7 +90,7 @@ class Stop(Lean, lightning.Checkpoint):
 
     def _look(self, trainer: Trainer, *, together: bool) -> None:
         """Whether to stop, and why; several processes find out `together`, or not now."""
-        self._request.look_at_the_clock(max((saver.seconds for saver in _savers(trainer)), default=0.0))
+        self._request.look_at_the_clock(max((saver.seconds for saver in self._savers), default=0.0))
         asked = self._request.asked
         if trainer.world_size == 1:
             code = asked.code if asked else 0
@@ -109,10 +111,6 @@ class Stop(Lean, lightning.Checkpoint):
         return int(code)
 
     def _leave(self, trainer: Trainer, stopping: Stopped) -> None:
-        for saver in _savers(trainer):
+        for saver in self._savers:
             saver.save(trainer)
         raise stopping
-
-
-def _savers(trainer: Trainer) -> list[LastCheckpoint]:
-    return [callback for callback in trainer.checkpoint_callbacks if isinstance(callback, LastCheckpoint)]
