@@ -28,7 +28,7 @@ class StepSeed(Lean):
         self._seed = seed
         self._generators: list[Any] = []
         self._rank = 0
-        self._batches: Any = None  # Lightning's count of those that were served
+        self._batches: Any = None  # Lightning's count of those that were served, in training
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         device = trainer.strategy.root_device
@@ -56,7 +56,8 @@ class StepSeed(Lean):
         self._reseed(BETWEEN)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._reseed(BETWEEN)
+        if self._batches is not None:  # this is training, and no validation by itself
+            self._reseed(BETWEEN)
 
     def _reseed(self, what: int) -> None:
         key = struct.pack("<4Q", what, self._seed, self._rank, self._batches.ready)
