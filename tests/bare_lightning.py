@@ -1,7 +1,7 @@
 """Lightning by itself, for tests of what it serves: little runs on the CPU, and checkpoints at moments of theirs."""
 
 import pytorch_lightning as pl
-from pytorch_lightning.callbacks import ModelCheckpoint
+from pytorch_lightning.callbacks import Checkpoint, ModelCheckpoint
 
 EVERY_BATCH = {"every_n_train_steps": 1}
 AFTER_VALIDATION = {"monitor": "val/loss"}
@@ -12,7 +12,7 @@ def trainer(folder, callbacks=(), **options):
     return pl.Trainer(
         accelerator="cpu",
         logger=False,
-        enable_checkpointing=any(isinstance(callback, ModelCheckpoint) for callback in callbacks),
+        enable_checkpointing=any(isinstance(callback, Checkpoint) for callback in callbacks),
         enable_progress_bar=False,
         enable_model_summary=False,
         default_root_dir=folder,

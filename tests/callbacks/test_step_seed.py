@@ -1,6 +1,7 @@
 """What a step draws, and a hook on the way to it, is the same in a run that was interrupted."""
 
 import random
+from functools import partial
 
 import numpy as np
 import pytest
@@ -8,8 +9,11 @@ import pytorch_lightning as pl
 import torch
 from bare_lightning import EVERY_BATCH, saved, trainer
 
+from stride.callbacks.checkpoint import LastCheckpoint
 from stride.callbacks.step_seed import StepSeed
+from stride.callbacks.stop import Stop
 from stride.datamodules.in_memory import InMemory
+from stride.stop import Stopped, StopRequest
 
 BATCHES, STEPS = 5, 15
 
@@ -32,6 +36,11 @@ class Module(pl.LightningModule):
         return torch.optim.SGD(self.parameters(), lr=0.1)
 
 
+class DrawsInValidation(Module):
+    def validation_step(self, batch, _):
+        self.drawn.append((self.global_step, draw()))
+
+
 class DrawsItself(Module):
     def on_after_batch_transfer(self, batch, _):
         return draw()
@@ -48,9 +57,18 @@ class DataDraws(Data):
         return *batch, *draw()
 
 
-def drawn(folder, module, data, callbacks=(), resume=None):
+class AskedInValidation(pl.Callback):
+    def __init__(self, request, step):
+        self.request, self.step = request, step
+
+    def on_validation_start(self, trainer, module):
+        if trainer.global_step == self.step:
+            self.request.run_out()
+
+
+def drawn(folder, module, data, callbacks=(), resume=None, options=None):
     torch.manual_seed(random.SystemRandom().getrandbits(32))  # no process begins where another one did
-    trainer(folder, [StepSeed(7), *callbacks]).fit(module, datamodule=data, ckpt_path=resume)
+    trainer(folder, [StepSeed(7), *callbacks], **(options or {})).fit(module, datamodule=data, ckpt_path=resume)
     return module.drawn
 
 
@@ -62,3 +80,17 @@ def test_a_run_draws_the_same_wherever_it_goes_on(tmp_path, module, data):
     for step in (1, BATCHES, BATCHES + 2, STEPS - 1):
         rest = drawn(tmp_path, module(), data(batch_size=1, seed=0), resume=tmp_path / f"{step}.ckpt")
         assert rest == whole[step:]
+
+
+@pytest.mark.parametrize("step", [3, 6, 15])
+def test_a_validation_that_was_asked_to_stop_draws_the_same_when_it_begins_anew(tmp_path, step):
+    options = {"val_check_interval": 3, "check_val_every_n_epoch": None, "num_sanity_val_steps": 0}
+    data = partial(Data, batch_size=1, eval_batch_size=2, seed=0)
+    whole = drawn(tmp_path, DrawsInValidation(), data(), options=options)
+    request, cut = StopRequest(), DrawsInValidation()
+    stops = [LastCheckpoint(dirpath=str(tmp_path), every="100%"), AskedInValidation(request, step), Stop(request)]
+    with pytest.raises(Stopped):
+        drawn(tmp_path, cut, data(), stops, options=options)
+    rest = [LastCheckpoint(dirpath=str(tmp_path), every="100%"), Stop(StopRequest())]
+    rest = drawn(tmp_path, DrawsInValidation(), data(), rest, tmp_path / "last.ckpt", options)
+    assert cut.drawn + rest == whole

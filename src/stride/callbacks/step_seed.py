@@ -11,6 +11,7 @@ from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.utilities.model_helpers import is_overridden
 
 from stride.callbacks.lean import Lean
+from stride.callbacks.steps import validation_follows
 
 STEP, BETWEEN = 5, 6  # first in a key
 ON_THE_WAY = ("on_before_batch_transfer", "transfer_batch_to_device", "on_after_batch_transfer")
@@ -21,13 +22,14 @@ class StepSeed(Lean):
 
     So dropout and whatever else a step draws are the same in a run that was interrupted and in one that was not, and
     no checkpoint has to hold the state of a generator. Between two steps they are seeded again, wherever a run can go
-    on, for what a hook of the module or of its data draws for the next batch on its way to the device, if there is one.
+    on and something may be drawn before the next: by a validation, or by a hook of the module or of its data that has
+    the next batch on its way to the device.
     """
 
     def __init__(self, seed: int) -> None:
         self._seed = seed
         self._generators: list[Any] = []
-        self._rank = 0
+        self._rank, self._is_hooked = 0, False
         self._batches: Any = None  # Lightning's count of those that were served, in training
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -40,8 +42,7 @@ class StepSeed(Lean):
             self._generators.append(torch.mps._get_default_mps_generator())
         self._rank, self._batches = trainer.global_rank, trainer.fit_loop.epoch_loop.batch_progress.total
         data = trainer.datamodule  # pyrefly: ignore[missing-attribute]  set by a connector
-        if not any(is_overridden(hook, each) for each in (pl_module, data) for hook in ON_THE_WAY):
-            self.rest("on_train_batch_end")
+        self._is_hooked = any(is_overridden(hook, each) for each in (pl_module, data) for hook in ON_THE_WAY)
         self._reseed(BETWEEN)
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
@@ -50,7 +51,8 @@ class StepSeed(Lean):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        self._reseed(BETWEEN)
+        if self._is_hooked or validation_follows(trainer):
+            self._reseed(BETWEEN)
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._reseed(BETWEEN)
