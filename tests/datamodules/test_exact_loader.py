@@ -646,7 +646,7 @@ def test_each_order_of_a_range_test_is_another_one():
 TWO = """
 import json, sys
 from pathlib import Path
-sys.path.insert(0, {tests!r})
+sys.path[:0] = {places!r}
 import torch
 import test_exact_loader as tests
 
@@ -664,7 +664,8 @@ rest = tests.fit(folder, make, resume=folder / "5.ckpt", **options)
 @pytest.mark.parametrize("name, workers", [("shuffled", 0), ("weighted", 2), ("batches", 2)])
 def test_two_processes_go_on_where_they_were(tmp_path, command_in, name, workers):
     script = tmp_path / "two.py"
-    script.write_text(TWO.format(tests=str(Path(__file__).parent), folder=str(tmp_path), name=name, workers=workers))
+    places = [str(Path(__file__).parent), str(Path(__file__).parents[1])]
+    script.write_text(TWO.format(places=places, folder=str(tmp_path), name=name, workers=workers))
     launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     done = command_in(tmp_path, *launcher, str(script))
     assert done.returncode == 0, done.stderr
