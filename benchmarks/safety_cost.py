@@ -1,7 +1,7 @@
 """What it costs that a run can be resumed to the bit and that its steps and checkpoints are watched.
 
     python benchmarks/safety_cost.py             200 pairs of epochs of the default run, with and without it
-    python benchmarks/safety_cost.py --pairs 1000 --write
+    python benchmarks/safety_cost.py --pairs 600 --write
 
 Without: no guard, no seed for each step, no metric states, nobody who looks for a request to stop, and checkpoints
 written by Lightning, without a digest, without waiting for the disk, and no second newest. With: the default.
@@ -15,19 +15,19 @@ import argparse
 import math
 import os
 import platform
-import subprocess
-import sys
 import tempfile
 import time
 from datetime import date
 from functools import partial
 from importlib.metadata import version
+from itertools import pairwise
 from pathlib import Path
 from statistics import median
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from lightning_fabric.plugins import TorchCheckpointIO
+from startup import seconds
 
 from stride import build
 from stride.callbacks.checkpoint import LastCheckpoint
@@ -41,8 +41,7 @@ from stride.logs import log_file
 from stride.pipeline import checked
 from stride.stop import StopRequest
 
-ROOT = Path(__file__).parents[1]
-RESULT = ROOT / "benchmarks" / "results" / "safety_cost.txt"
+RESULT = Path(__file__).parent / "results" / "safety_cost.txt"
 SAFETY = (Guard, StepSeed, Stop)
 HOOKS = ("on_train", "on_validation", "on_before", "on_after")  # that Lightning passes over where they are None
 
@@ -92,19 +91,13 @@ def seconds_of_epochs(count: int) -> list[float]:
         parts = build.run(cfg, Path(folder), cfg.optimizer.lr, asked=StopRequest())
         parts.trainer.callbacks.insert(0, clock)
         parts.trainer.fit(parts.module, datamodule=parts.datamodule)
-    return [end - start for start, end in zip(clock.starts, clock.starts[1:], strict=False)]
+    return [end - start for start, end in pairwise(clock.starts)]
 
 
 def seconds_of_the_default_run() -> float:
     """Of the whole command, in the median of three."""
-    taken = []
-    for _ in range(3):
-        with tempfile.TemporaryDirectory() as folder:
-            start = time.perf_counter()
-            command = [sys.executable, "train.py", f"output_root={folder}"]
-            subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-            taken.append(time.perf_counter() - start)
-    return median(taken)
+    with tempfile.TemporaryDirectory() as folder:
+        return median(seconds(["train.py", f"output_root={folder}"], {}, 0) for _ in range(3))
 
 
 def interval(values: list[float]) -> tuple[float, float]:

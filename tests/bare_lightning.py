@@ -1,6 +1,7 @@
 """Lightning by itself, for tests of what it serves: little runs on the CPU, and checkpoints at moments of theirs."""
 
 import pytorch_lightning as pl
+import torch
 from pytorch_lightning.callbacks import Checkpoint, ModelCheckpoint
 
 EVERY_BATCH = {"every_n_train_steps": 1}
@@ -23,6 +24,20 @@ def trainer(folder, callbacks=(), **options):
 
 def saved(folder, **when):
     return ModelCheckpoint(folder, filename="{step}", auto_insert_metric_name=False, save_top_k=-1, **when)
+
+
+class OneWeight(pl.LightningModule):
+    """The least that learns."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.zeros(()))
+
+    def training_step(self, batch, index):
+        return (self.weight - 1) ** 2
+
+    def configure_optimizers(self):
+        return torch.optim.SGD(self.parameters(), lr=0.1)
 
 
 class Fails(pl.Callback):

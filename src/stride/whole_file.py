@@ -20,7 +20,7 @@ def replaced(path: Path, mode: str = "w") -> Iterator[IO[Any]]:
 
     Raises OSError where it cannot be written; the old one stays then, and nothing beside it.
     """
-    beside = path.with_name(f".{path.name}.{secrets.token_hex(4)}{PART}")
+    beside = _beside(path)
     encoding, newline = (None, None) if "b" in mode else ("utf-8", "")
     try:
         with beside.open(mode, encoding=encoding, newline=newline) as file:
@@ -32,6 +32,21 @@ def replaced(path: Path, mode: str = "w") -> Iterator[IO[Any]]:
     finally:
         with contextlib.suppress(OSError):
             beside.unlink(missing_ok=True)
+
+
+def linked(path: Path, file: Path) -> bool:
+    """Make `path` another name of a file, in place of what had that name; False on a file system without links.
+
+    Raises OSError where the name cannot be taken.
+    """
+    beside = _beside(path)
+    try:
+        os.link(file, beside)
+    except OSError:
+        return False
+    beside.replace(path)
+    beside.unlink(missing_ok=True)  # a rename onto the same file by another name does nothing
+    return True
 
 
 def remove_leftovers(folder: Path) -> None:
@@ -46,6 +61,10 @@ def rows_of(path: Path) -> list[list[str]]:
         return []
     whole, _, _ = path.read_text(encoding="utf-8").rpartition("\n")
     return [row for row in csv.reader(whole.splitlines()) if row]
+
+
+def _beside(path: Path) -> Path:
+    return path.with_name(f".{path.name}.{secrets.token_hex(4)}{PART}")
 
 
 def _sync(folder: Path) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import pytorch_lightning as pl
 import torch
+from bare_lightning import trainer
 from torch.utils.data import DataLoader
 
 from stride import checkpoint_file
@@ -60,17 +61,10 @@ def fit(folder, every="1 epoch", weights_only=False, **options):
         folder, "best", monitor="score", mode="min", save_weights_only=weights_only, enable_version_counter=False
     )
     last, beside = LastCheckpoint(dirpath=str(folder), every=every), Beside(folder)
-    trainer = pl.Trainer(
-        accelerator="cpu",
-        callbacks=[best, last, beside],
-        logger=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        **{"max_epochs": 6, **options},
-    )
-    trainer.strategy.checkpoint_io = SealedIO()
+    run = trainer(folder, [best, last, beside], **{"max_epochs": 6, **options})
+    run.strategy.checkpoint_io = SealedIO()
     data = torch.ones(STEPS, 1)
-    trainer.fit(Module(), DataLoader(data), DataLoader(data))
+    run.fit(Module(), DataLoader(data), DataLoader(data))
     return beside.are_one, last
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import pytorch_lightning as pl
 import torch
-from bare_lightning import EVERY_BATCH, saved, trainer
+from bare_lightning import EVERY_BATCH, OneWeight, saved, trainer
 
 from stride.callbacks.checkpoint import LastCheckpoint
 from stride.callbacks.step_seed import StepSeed
@@ -22,18 +22,14 @@ def draw():
     return [float(torch.rand(())), np.random.rand(), random.random()]
 
 
-class Module(pl.LightningModule):
+class Module(OneWeight):
     def __init__(self):
         super().__init__()
-        self.weight = torch.nn.Parameter(torch.zeros(()))
         self.drawn = []
 
-    def training_step(self, batch, _):
+    def training_step(self, batch, index):
         self.drawn.append((str(batch), draw()))
-        return (self.weight - 1) ** 2
-
-    def configure_optimizers(self):
-        return torch.optim.SGD(self.parameters(), lr=0.1)
+        return super().training_step(batch, index)
 
 
 class DrawsInValidation(Module):
@@ -66,9 +62,9 @@ class AskedInValidation(pl.Callback):
             self.request.run_out()
 
 
-def drawn(folder, module, data, callbacks=(), resume=None, options=None):
+def drawn(folder, module, data, callbacks=(), resume=None, **options):
     torch.manual_seed(random.SystemRandom().getrandbits(32))  # no process begins where another one did
-    trainer(folder, [StepSeed(7), *callbacks], **(options or {})).fit(module, datamodule=data, ckpt_path=resume)
+    trainer(folder, [StepSeed(7), *callbacks], **options).fit(module, datamodule=data, ckpt_path=resume)
     return module.drawn
 
 
@@ -86,11 +82,11 @@ def test_a_run_draws_the_same_wherever_it_goes_on(tmp_path, module, data):
 def test_a_validation_that_was_asked_to_stop_draws_the_same_when_it_begins_anew(tmp_path, step):
     options = {"val_check_interval": 3, "check_val_every_n_epoch": None, "num_sanity_val_steps": 0}
     data = partial(Data, batch_size=1, eval_batch_size=2, seed=0)
-    whole = drawn(tmp_path, DrawsInValidation(), data(), options=options)
+    whole = drawn(tmp_path, DrawsInValidation(), data(), **options)
     request, cut = StopRequest(), DrawsInValidation()
     stops = [LastCheckpoint(dirpath=str(tmp_path), every="100%"), AskedInValidation(request, step), Stop(request)]
     with pytest.raises(Stopped):
-        drawn(tmp_path, cut, data(), stops, options=options)
+        drawn(tmp_path, cut, data(), stops, **options)
     rest = [LastCheckpoint(dirpath=str(tmp_path), every="100%"), Stop(StopRequest())]
-    rest = drawn(tmp_path, DrawsInValidation(), data(), rest, tmp_path / "last.ckpt", options)
+    rest = drawn(tmp_path, DrawsInValidation(), data(), rest, tmp_path / "last.ckpt", **options)
     assert cut.drawn + rest == whole

@@ -2,9 +2,8 @@ import warnings
 from types import SimpleNamespace
 
 import pytest
-import pytorch_lightning as pl
 import torch
-from bare_lightning import AFTER_EPOCH, AFTER_VALIDATION, EVERY_BATCH, Fails, SaveAtStart, saved, trainer
+from bare_lightning import AFTER_EPOCH, AFTER_VALIDATION, EVERY_BATCH, Fails, OneWeight, SaveAtStart, saved, trainer
 from pytorch_lightning.callbacks import ModelCheckpoint
 
 from stride.datamodules.in_memory import InMemory
@@ -22,17 +21,16 @@ def numbers(**options):
     return Numbers(**{"batch_size": 8, "seed": 3, "eval_batch_size": 16, **options})
 
 
-class Recorder(pl.LightningModule):
+class Recorder(OneWeight):
     """Asks for the number of steps, as a schedule does, and writes down which samples it saw at which step."""
 
     def __init__(self):
         super().__init__()
-        self.weight = torch.nn.Parameter(torch.zeros(()))
         self.seen = []
 
     def training_step(self, batch, index):
         self.seen.append((self.global_step, self.current_epoch, index, batch[0].tolist()))
-        return (self.weight - 1) ** 2
+        return super().training_step(batch, index)
 
     def validation_step(self, batch, index):
         self.log("val/loss", self.weight)
@@ -45,7 +43,7 @@ class Recorder(pl.LightningModule):
 
     def configure_optimizers(self):
         assert self.trainer.estimated_stepping_batches > 0
-        return torch.optim.SGD(self.parameters(), lr=0.1)
+        return super().configure_optimizers()
 
 
 def fit(folder, callbacks=(), resume=None, **options):

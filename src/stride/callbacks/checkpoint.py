@@ -1,7 +1,6 @@
 """Checkpoints: the best by the score, and the newest to go on from."""
 
 import math
-import os
 import time
 from dataclasses import dataclass
 from itertools import pairwise
@@ -16,7 +15,7 @@ from stride.callbacks.steps import ends_epoch, is_due, just_stepped, validation_
 from stride.errors import ConfigError, Fault
 from stride.horizon import horizon
 from stride.lr.duration import Duration
-from stride.whole_file import PART
+from stride.whole_file import linked
 
 
 @dataclass(frozen=True)
@@ -156,7 +155,7 @@ class LastCheckpoint(Lean, lightning.Checkpoint):
         if written is None or not written.path.is_file() or written.loops != trainer.fit_loop.state_dict():
             return False
         self.seconds = max(self.seconds, written.seconds)
-        return _linked(written.path, self._last)
+        return linked(self._last, written.path)
 
     def _keep_the_one_before(self) -> None:
         """Give last.ckpt a second name; it keeps the first until the new one takes it."""
@@ -164,18 +163,5 @@ class LastCheckpoint(Lean, lightning.Checkpoint):
         for one, next_older in reversed(list(pairwise(older))):
             if one.is_file():
                 one.replace(next_older)
-        if older and self._last.is_file() and not _linked(self._last, older[0]):
+        if older and self._last.is_file() and not linked(older[0], self._last):
             self._last.replace(older[0])
-
-
-def _linked(path: Path, other: Path) -> bool:
-    """Whether a file has got another name, in place of what had it; False on a file system without links."""
-    beside = other.with_name(f".{other.name}{PART}")
-    beside.unlink(missing_ok=True)
-    try:
-        os.link(path, beside)
-    except OSError:
-        return False
-    beside.replace(other)
-    beside.unlink(missing_ok=True)  # a rename onto the same file by another name does nothing
-    return True
